@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/fold/interval.hpp -- a part of an output axis.
+#pragma once
+
+#include <foldnorm/core/types.hpp>
+
+#include <compare>
+
+namespace foldnorm {
+
+// Half-open, 0-based.
+struct Interval {
+  Index begin = 0;
+  Index end = 0;
+  auto operator<=>(Interval const&) const = default;
+};
+
+}  // namespace foldnorm

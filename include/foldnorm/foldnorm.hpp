@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/foldnorm.hpp -- everything, and the map of the house. Each header may include those above it, never below.
+//
+//   layer_norm = (gain, shift) after rms_normalize after center
+//
+// `center` is linear, so it can move out of the run and into the weights, once; what is left is rms_norm.
+#pragma once
+
+// core: scalars and views, argument checks, the accuracy a caller can name
+#include <foldnorm/core/accuracy.hpp>
+#include <foldnorm/core/check.hpp>
+#include <foldnorm/core/types.hpp>
+// kernels: matrix -> kernel -> matrix, and the gradients back
+#include <foldnorm/kernels/center.hpp>
+#include <foldnorm/kernels/layer_norm.hpp>
+#include <foldnorm/kernels/rms_norm.hpp>
+// fold: weights in, weights out
+#include <foldnorm/fold/centering.hpp>
+#include <foldnorm/fold/weight_layout.hpp>
+// graph: describe by hand, read and write, draw, run slowly
+#include <foldnorm/graph/dot.hpp>
+#include <foldnorm/graph/evaluate.hpp>
+#include <foldnorm/graph/graph.hpp>
+#include <foldnorm/graph/parameters.hpp>
+#include <foldnorm/graph/random_values.hpp>
+#include <foldnorm/graph/text.hpp>
+// graph: which norms fold, the rewrite, and the proof by running both
+#include <foldnorm/graph/certificate.hpp>
+#include <foldnorm/graph/find_foldable_norms.hpp>
+#include <foldnorm/graph/fold_norms.hpp>

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/graph/fold_report.hpp -- what the analysis found: a verdict for every layer_norm, and what to change.
+//
+// Printed with <<, a report is the verdict lines of docs/layer_graph_format.md, section 2:
+//   fold NODE
+//   keep NODE REASON NODE_TO_BLAME
+//   center PARAMETER [START:END ...]
+#pragma once
+
+#include <foldnorm/graph/node.hpp>
+#include <foldnorm/graph/segments.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace foldnorm {
+
+// Why a norm stays. Meanings and the node each names: docs/folding.md, "Reasons".
+enum class Reason : std::uint8_t {
+  input,        // an input reaches the norm
+  nonlinear,    // an activation, product, softmax, max over tokens, several-headed attention, norm without zero mean
+  norm_affine,  // the gamma or beta of another layer_norm starts the stream
+  scale,        // a per-channel scale or batch_norm that cannot be composed with a linear layer
+  grouped,      // a convolution with groups that cut the norm's span
+  feature_mix,  // a concat, slice or merge whose cut a needed segment crosses
+  read_unforgiven,  // the producer could be centered, but this reader would see the shift
+  output,           // the producer could be centered, but this output (or unread value) would see the shift
+  tied,             // the other use of a shared parameter that does not allow it
+  dropout,          // training mode: an elementwise dropout lies between
+  unknown           // an operator without a rule
+};
+
+constexpr std::string_view to_string(Reason reason) {
+  constexpr std::array<std::string_view, 11> words{"input",   "nonlinear",   "norm_affine",     "scale",
+                                                   "grouped", "feature_mix", "read_unforgiven", "output",
+                                                   "tied",    "dropout",     "unknown"};
+  return words[static_cast<std::size_t>(reason)];
+}
+
+struct Refusal {
+  Reason reason = Reason::unknown;
+  NodeId blame;
+  std::string blame_name;
+  bool operator==(Refusal const&) const = default;
+};
+
+struct Verdict {
+  NodeId norm;
+  std::string name;
+  std::optional<Refusal> refusal;  // none: the norm folds
+  bool folds() const { return !refusal; }
+  bool operator==(Verdict const&) const = default;
+};
+
+// A parameter whose output axis (its rows) is centered on each of these intervals by itself.
+struct Centering {
+  std::string parameter;
+  std::vector<Interval> parts;  // ascending, disjoint, not empty
+  Index rows = 0;
+  bool operator==(Centering const&) const = default;
+};
+
+// A linear or conv and the scale_channels or batch_norm behind it that become one layer.
+struct Composition {
+  NodeId linear;
+  NodeId scale;
+  bool operator==(Composition const&) const = default;
+};
+
+struct FoldReport {
+  std::vector<Verdict> norms;             // every layer_norm, in the order of the graph
+  std::vector<Centering> centerings;      // in the order of first use
+  std::vector<Composition> compositions;  // those that some fold needs
+  std::vector<std::string> untied;        // tables whose heads are to keep a copy
+
+  std::size_t folds() const {
+    return static_cast<std::size_t>(std::ranges::count_if(norms, [](Verdict const& norm) { return norm.folds(); }));
+  }
+  bool operator==(FoldReport const&) const = default;
+};
+
+inline std::ostream& operator<<(std::ostream& out, FoldReport const& report) {
+  for (Verdict const& norm : report.norms) {
+    if (norm.folds()) {
+      out << "fold " << norm.name << '\n';
+    } else {
+      out << "keep " << norm.name << ' ' << to_string(norm.refusal->reason) << ' ' << norm.refusal->blame_name << '\n';
+    }
+  }
+  for (Centering const& centering : report.centerings) {
+    out << "center " << centering.parameter;
+    bool const whole = centering.parts.size() == 1 && centering.parts[0] == Interval{0, centering.rows};
+    for (Interval const& part : centering.parts) {
+      if (!whole) out << ' ' << part.begin << ':' << part.end;
+    }
+    out << '\n';
+  }
+  return out;
+}
+
+}  // namespace foldnorm

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/graph/parameters.hpp -- the numbers behind a graph's parameter names.
+//
+// Each parameter is a matrix in its own storage type: weights out x in, tables features x vocabulary, vectors m x 1,
+// per-token parameters features x tokens. A fold computes in double and stores in the type that it found.
+#pragma once
+
+#include <foldnorm/core/types.hpp>
+
+#include <functional>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+namespace foldnorm {
+
+using ParameterValue = std::variant<Matrix<float>, Matrix<double>>;
+
+namespace detail {
+
+template <class Values>
+auto& parameter_named(Values& values, std::string_view name) {
+  auto const position = values.find(name);
+  if (position == values.end()) throw std::invalid_argument("parameters: there is no '" + std::string(name) + "'");
+  return position->second;
+}
+
+template <real_scalar Scalar, class Value>
+auto& parameter_of_type(Value& value, std::string_view name) {
+  auto* const matrix = std::get_if<Matrix<Scalar>>(&value);
+  if (!matrix) throw std::invalid_argument("parameters: '" + std::string(name) + "' is of another scalar type");
+  return *matrix;
+}
+
+}  // namespace detail
+
+class Parameters {
+ public:
+  // Adds or replaces; the matrix is copied or moved in. An expression is evaluated.
+  template <dense_expression M>
+  void set(std::string name, Eigen::MatrixBase<M> const& matrix) {
+    values_.insert_or_assign(std::move(name), Matrix<typename M::Scalar>(matrix));
+  }
+  void set(std::string name, ParameterValue value) { values_.insert_or_assign(std::move(name), std::move(value)); }
+  void erase(std::string_view name) {
+    if (auto const found = values_.find(name); found != values_.end()) values_.erase(found);
+  }
+
+  bool contains(std::string_view name) const { return values_.find(name) != values_.end(); }
+
+  // The value itself. Throws std::invalid_argument if there is no such parameter.
+  ParameterValue const& at(std::string_view name) const { return detail::parameter_named(values_, name); }
+  ParameterValue& at(std::string_view name) { return detail::parameter_named(values_, name); }
+
+  // The matrix, where the type is known. Throws std::invalid_argument if it is of another type, too.
+  template <real_scalar Scalar>
+  Matrix<Scalar> const& get(std::string_view name) const {
+    return detail::parameter_of_type<Scalar>(at(name), name);
+  }
+  template <real_scalar Scalar>
+  Matrix<Scalar>& get(std::string_view name) {
+    return detail::parameter_of_type<Scalar>(at(name), name);
+  }
+
+  // A copy in double, whatever the storage type.
+  Matrix<double> in_double(std::string_view name) const {
+    return std::visit([](auto const& matrix) { return Matrix<double>(matrix.template cast<double>()); }, at(name));
+  }
+
+  std::size_t size() const { return values_.size(); }
+  auto begin() const { return values_.begin(); }  // pairs of name and value, by name
+  auto end() const { return values_.end(); }
+
+ private:
+  std::map<std::string, ParameterValue, std::less<>> values_;
+};
+
+}  // namespace foldnorm
