@@ -80,7 +80,7 @@ template <class Scalar>
 void center_part(std::span<double> values) {
   constexpr int most_rounds = 4;  // each leaves about u of the last one's imbalance; two have been enough
   for (int round = 0; round < most_rounds && !is_balanced(values, unit_roundoff<Scalar>()); ++round) {
-    double const first = values[0];
+    double const first = round == 0 ? values[0] : 0.0;  // again, and its rounding would spoil what it mends
     for (double& value : values) value -= first;
     double const mean = accurate_sum(values) / static_cast<double>(values.size());
     for (double& value : values) value -= mean;
@@ -89,9 +89,16 @@ void center_part(std::span<double> values) {
 }
 
 template <class Scalar>
-void check_foldable_values(WeightLayout<Scalar> const& weight, double factor, char const* what) {
-  double const limit = static_cast<double>(std::numeric_limits<std::remove_const_t<Scalar>>::max()) / 4 /
-                       (std::is_same_v<Scalar, double> ? static_cast<double>(weight.outputs) : 1.0);  // sums, too
+double foldable_limit(Index outputs) {
+  using S = std::remove_const_t<Scalar>;
+  double const quarter = static_cast<double>(std::numeric_limits<S>::max()) / 4;
+  return std::is_same_v<S, double> ? quarter / static_cast<double>(outputs) : quarter;  // sums have to fit, too
+}
+
+template <class Scalar>
+void check_foldable_values(WeightLayout<Scalar> const& weight, double factor, char const* what,
+                           double most = std::numeric_limits<double>::infinity()) {
+  double const limit = std::min(most, foldable_limit<Scalar>(weight.outputs));
   for (Index f = 0; f < weight.fibres(); ++f) {
     for (Index i = 0; i < weight.outputs; ++i) {
       double const value = static_cast<double>(weight.fibre(f)[i * weight.output_stride]);
@@ -221,7 +228,10 @@ void fold_scale_and_centering(WeightLayout<Scalar> const& weight, B&& bias, Cons
   if (shift.size() != 0) check_size(shift.size(), weight.outputs, "fold_scale_and_centering: shift");
   detail::check_parts(parts, weight.outputs);
   detail::check_foldable_values(out_by_in(scale), 1, "fold_scale_and_centering: scale");
-  detail::check_foldable_values(out_by_in(shift), 1, "fold_scale_and_centering: shift");
+  // The shift goes into the bias and has to fit there.
+  detail::check_foldable_values(
+      out_by_in(shift), 1, "fold_scale_and_centering: shift",
+      detail::foldable_limit<std::remove_pointer_t<decltype(bias_fibre.data)>>(weight.outputs));
   std::span<double const> const factors(scale.data(), static_cast<std::size_t>(scale.size()));
   std::span<double const> const shifts(shift.data(), static_cast<std::size_t>(shift.size()));
   double const largest = std::max(1.0, detail::largest_magnitude(factors));

@@ -6,11 +6,14 @@
 //   mean NORM VALUE
 #pragma once
 
+#include <foldnorm/core/check.hpp>
 #include <foldnorm/graph/evaluate.hpp>
 #include <foldnorm/graph/fold_norms.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/parameters.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <ostream>
 #include <stdexcept>
@@ -38,7 +41,8 @@ struct Certificate {
   double largest_difference() const {
     double largest = 0;
     for (OutputDifference const& output : outputs) {
-      if (!(output.relative <= largest)) largest = output.relative;
+      if (std::isnan(output.relative)) return output.relative;
+      largest = std::max(largest, output.relative);
     }
     return largest;
   }
@@ -63,9 +67,17 @@ inline Certificate certify(Graph const& original, Parameters const& parameters, 
   std::vector<Matrix<double>> const values = evaluate_nodes(folded.graph, folded.parameters, inputs);
   auto const value = [&](NodeId id) -> Matrix<double> const& { return values[static_cast<std::size_t>(id.index)]; };
   Certificate certificate;
+  for (Node const& node : folded.graph.nodes()) {
+    if (node.op == Operator::output && !before.contains(node.name)) {
+      throw std::invalid_argument("certify: the original graph has no output " + node.name);
+    }
+  }
   for (auto const& [name, expected] : before) {
     auto const id = folded.graph.find_node(name);
-    if (!id) throw std::invalid_argument("certify: the folded graph has no output " + name);
+    if (!id || folded.graph.node(*id).op != Operator::output) {
+      throw std::invalid_argument("certify: the folded graph has no output " + name);
+    }
+    check_same_shape(value(*id), expected, ("certify: output " + name + ", folded and original").c_str());
     double const absolute = detail::largest_coefficient(value(*id) - expected);
     double const size = detail::largest_coefficient(expected);
     certificate.outputs.push_back({name, absolute, absolute == 0 ? 0 : absolute / size});

@@ -130,6 +130,7 @@ class FoldFacts {
     if (node.op == Operator::scale_channels && values_.is_uniform(node.parameter(Key::value), 0, node.features)) {
       return Flow::rearranges;  // a common factor after all
     }
+    if (node.op == Operator::dropout && node.number(Key::p) == 0) return Flow::rearranges;  // in training, too
     return detail::flow_of(node.op, options_.mode == FoldMode::training);
   }
 
@@ -236,7 +237,8 @@ class FoldFacts {
     auto const parameters = producing_parameters(id);
     if (parameters.empty() || site(id) != id) return Segments::none();
     Segments const& centered = chosen(parameters[0]);
-    bool const already = centered.empty() && values_.are_centered(parameters);
+    // With groups, a column's entries meet other inputs in each group: its sum over all of them says nothing.
+    bool const already = centered.empty() && groups_of(graph_.node(id)) == 1 && values_.are_centered(parameters);
     return already ? Segments::whole(graph_.node(id).features) : centered;
   }
   // Of these intervals of the normalized values, those that gamma and beta leave at zero mean.

@@ -78,6 +78,10 @@ class Folding {
       bool const exist = pair.linear.index >= 0 && pair.linear < pair.scale &&
                          static_cast<std::size_t>(pair.scale.index) < graph_.nodes().size();
       require_report(exist && graph_.node(pair.scale).inputs == std::vector{pair.linear}, "a composition");
+      Operator const layer = graph_.node(pair.linear).op, scale = graph_.node(pair.scale).op;
+      require_report((layer == Operator::linear || layer == Operator::conv) &&
+                         (scale == Operator::scale_channels || scale == Operator::batch_norm),
+                     "a composition");
     }
     for (std::string const& table : report_.untied) {
       require_report(graph_.find_parameter(table).has_value(), "table " + table);
@@ -137,18 +141,20 @@ class Folding {
     about(weight, [&] {
       std::visit(
           [&]<class M>(M& w) {
-            M b = bias.empty()
-                      ? M(M::Zero(w.rows(), 1))
-                      : M(std::visit([](auto const& m) { return m.template cast<typename M::Scalar>().eval(); },
-                                     value(bias)));
+            ParameterValue b = bias.empty() ? ParameterValue(M(M::Zero(w.rows(), 1))) : value(bias);
             Vector<double> const shift =
                 shifts ? Vector<double>(original_.in_double(name_of(pair.scale, Key::shift)).col(0)) : Vector<double>();
-            fold_scale_and_centering(out_by_in(w), b, original_.in_double(scale).col(0), shift,
-                                     std::span(centering->parts));
-            if (bias.empty() && b.isZero(0)) return;
+            bool const is_zero = std::visit(
+                [&](auto& bias_values) {
+                  fold_scale_and_centering(out_by_in(w), bias_values, original_.in_double(scale).col(0), shift,
+                                           std::span(centering->parts));
+                  return bias_values.isZero(0);
+                },
+                b);
+            if (bias.empty() && is_zero) return;
             std::string const target = bias.empty() ? fresh_name(graph_.node(pair.linear).name + ".bias") : bias;
             if (bias.empty()) changes_[pair.linear].parameters[Key::bias] = target;
-            parameters_.set(target, b);
+            parameters_.set(target, std::move(b));
           },
           parameters_.at(weight));
     });
@@ -166,7 +172,8 @@ class Folding {
     // A table is features x vocabulary; a linear that is no embedding's reads its weight as out x in.
     std::visit([&](auto const& m) { parameters_.set(copy, m.transpose()); }, value(table));
     for (ParameterUse const& use : graph_.parameter(*graph_.find_parameter(table)).uses) {
-      if (use.role == Key::weight) changes_[use.node].parameters[Key::weight] = copy;
+      bool const is_head = graph_.node(use.node).op == Operator::linear;  // a convolution's weight is no head
+      if (use.role == Key::weight && is_head) changes_[use.node].parameters[Key::weight] = copy;
     }
   }
 

@@ -96,12 +96,14 @@ class Segments {
   Segments inside_blocks(Index length) const {
     return filtered([&](Run const& run) { return run.each || run.begin / length == (run.end - 1) / length; });
   }
-  // The intervals that lie inside some interval of `regions`. Where every feature is an interval by itself, the region
-  // is enough: what sums to zero feature by feature need only do so together.
+  // The intervals that lie inside some interval of `regions`. Where every feature is an interval by itself, a region of
+  // several is enough: what sums to zero feature by feature need only do so together.
   Segments within(Segments const& regions) const {
     Segments result;
     for (Run const& region : regions.runs_) {
-      for (Run const& run : inside(region.begin, region.end).runs_) result.append({run.begin, run.end, false});
+      Segments part = inside(region.begin, region.end);
+      if (region.each) part = part.only_each();
+      for (Run const& run : part.runs_) result.append({run.begin, run.end, region.each});
     }
     return result;
   }
@@ -117,7 +119,8 @@ class Segments {
     return result;
   }
 
-  // Adds other intervals; where some overlap without being the same, all are cut at each other's ends.
+  // Adds other intervals; where some overlap without being the same, all are cut at each other's ends, and single
+  // features stay single.
   void refine_with(Segments const& other) {
     std::vector<Run> all;
     all.reserve(runs_.size() + other.runs_.size());
@@ -127,13 +130,20 @@ class Segments {
     std::vector<Index> cuts;
     for (std::size_t i = 0; i < all.size();) {
       Index end = all[i].end;
+      Index each_until = all[i].begin;
+      std::size_t next = i;
       cuts.clear();
       for (; i < all.size() && (cuts.empty() || all[i].begin < end); ++i) {
         cuts.insert(cuts.end(), {all[i].begin, all[i].end});
         end = std::max(end, all[i].end);
       }
       std::ranges::sort(cuts);
-      for (std::size_t k = 1; k < cuts.size(); ++k) append({cuts[k - 1], cuts[k], false});
+      for (std::size_t k = 1; k < cuts.size(); ++k) {
+        for (; next < i && all[next].begin <= cuts[k - 1]; ++next) {
+          if (all[next].each) each_until = std::max(each_until, all[next].end);
+        }
+        append({cuts[k - 1], cuts[k], each_until >= cuts[k]});
+      }
     }
   }
 
@@ -227,8 +237,9 @@ inline Segments meet(Segments const& a, Segments const& b) {
     // A component starts with an interval; single features before it lie in no component of both lists.
     Cursor& first = left.run.each ? right : right.run.each || left.run.begin <= right.run.begin ? left : right;
     Cursor& second = &first == &left ? right : left;
-    Index const begin = first.run.begin;
-    second.skip_to(begin);
+    second.skip_to(first.run.begin);
+    // The skip may end at an interval that starts earlier: then the component does, too, and `first` leaves a part out.
+    Index const begin = second.done ? first.run.begin : std::min(first.run.begin, second.run.begin);
     Index end = first.run.end;
     Index covered_by_first = 0;
     Index covered_by_second = 0;

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT
+// training/gradients_test.cpp -- every layer and both models against central differences and the layer graph, in
+// double.
+#include "../../tests/catch.hpp"
+
+#include <foldnorm/graph/evaluate.hpp>
+
+#include "training/attention.hpp"
+#include "training/fold_model.hpp"
+#include "training/linear.hpp"
+#include "training/loss.hpp"
+#include "training/mlp.hpp"
+#include "training/norm.hpp"
+#include "training/relu.hpp"
+#include "training/vision_transformer.hpp"
+
+#include <random>
+#include <vector>
+
+namespace {
+
+using namespace foldnorm;
+using namespace foldnorm::training;
+using M = Matrix<double>;
+
+// (f(x + h) - f(x - h)) / 2h with h = 1e-5: some h^2 = 1e-10 from the third derivative, 1e-11 from rounding.
+template <class Loss>
+M central_differences(M& at, Loss const& loss) {
+  constexpr double h = 1e-5;
+  M gradient(at.rows(), at.cols());
+  for (Index i = 0; i < at.size(); ++i) {
+    double const x = at(i);
+    at(i) = x + h;
+    double const above = loss();
+    at(i) = x - h;
+    double const below = loss();
+    at(i) = x;
+    gradient(i) = (above - below) / (2 * h);
+  }
+  return gradient;
+}
+
+void check_close(M const& a, M const& b, double tolerance) {
+  REQUIRE(a.rows() == b.rows());
+  REQUIRE(a.cols() == b.cols());
+  CHECK((a - b).cwiseAbs().maxCoeff() <= tolerance * (1 + b.cwiseAbs().maxCoeff()));
+}
+
+constexpr double gradient_tolerance = 1e-8;  // a hundred times the error of the differences
+constexpr double graph_tolerance = 1e-13;    // both in double, networks of about ten layers
+
+M random_normal(Index rows, Index columns, std::mt19937_64& random) {
+  return random_matrix<double>(rows, columns, 1, random);
+}
+
+// Gains, shifts and biases away from the 0 and 1 of the initialisation, which would hide mistakes.
+void scatter(NamedMatrices<double>& parameters, std::mt19937_64& random) {
+  for (auto& [name, matrix] : parameters) matrix += 0.3 * random_normal(matrix.rows(), matrix.cols(), random);
+}
+
+// The gradients of the cross-entropy with respect to every parameter of a model.
+template <class Model>
+void check_model_gradients(Model& model, M const& x, std::vector<int> const& labels) {
+  typename Model::Activations activations;
+  M dlogits;
+  auto const loss = [&] { return softmax_cross_entropy(model.forward(x, activations), labels, 1.0, dlogits).loss; };
+  loss();
+  NamedMatrices<double> gradients = zeros_like(model.parameters);
+  M const dlogits_kept = dlogits;
+  model.backward(x, dlogits_kept, activations, gradients);
+  for (auto& [name, matrix] : model.parameters) {
+    INFO(name);
+    check_close(gradients.at(name), central_differences(matrix, loss), gradient_tolerance);
+  }
+}
+
+// The model's forward pass, its graph's evaluation, and both again after folding every norm.
+template <class Model>
+void check_graph_and_fold(Model const& model, M const& image) {
+  typename Model::Activations activations;
+  Graph const graph = model.describe();
+  Parameters const parameters = to_parameters<double>(model.parameters);
+  M const logits = model.forward(image, activations);
+  check_close(evaluate(graph, parameters, {{graph.nodes().front().name, image}}).at("logits"), logits, graph_tolerance);
+
+  FoldReport const report = find_foldable_norms(graph);
+  REQUIRE(report.folds() == model.norms.size());
+  Model const folded = with_fold(model, report, fold_norms(graph, report, parameters));
+  for (Norm const& norm : folded.norms) CHECK(norm.kind == NormKind::rms_norm);
+  check_close(folded.forward(image, activations, Pass::inference), logits, graph_tolerance);
+
+  Model unfolded_weights = folded;
+  unfolded_weights.parameters = model.parameters;
+  CHECK((unfolded_weights.forward(image, activations) - logits).cwiseAbs().maxCoeff() > 1e-3);  // the danger is real
+}
+
+Mlp<double> small_mlp(std::mt19937_64& random) {
+  Mlp<double> model({6, 7, 5, 4}, random);
+  scatter(model.parameters, random);
+  return model;
+}
+
+VisionTransformer<double> small_vision_transformer(std::mt19937_64& random) {
+  VisionTransformer<double> model(
+      {.patch_pixels = 5, .tokens = 3, .features = 8, .heads = 2, .hidden = 6, .blocks = 2, .classes = 4}, random);
+  scatter(model.parameters, random);
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("Linear: gradients equal central differences, and add to what is there") {
+  std::mt19937_64 random(1);
+  Linear const layer{"w", "b"};
+  NamedMatrices<double> parameters{{"w", random_normal(4, 3, random)}, {"b", random_normal(4, 1, random)}};
+  NamedMatrices<double> gradients{{"w", M::Ones(4, 3)}, {"b", M::Ones(4, 1)}};
+  M x = random_normal(3, 5, random);
+  M const dy = random_normal(4, 5, random);
+  M y, dx;
+  auto const loss = [&] {
+    layer.forward<double>(parameters, x, y);
+    return y.cwiseProduct(dy).sum();
+  };
+  layer.backward<double>(parameters, x, dy, gradients, dx);
+  check_close(dx, central_differences(x, loss), gradient_tolerance);
+  for (auto& [name, matrix] : parameters) {
+    check_close(gradients.at(name) - M::Ones(matrix.rows(), matrix.cols()), central_differences(matrix, loss),
+                gradient_tolerance);
+  }
+}
+
+TEST_CASE("relu: the gradient passes where the output is positive") {
+  M x(1, 4);
+  x << -2, 3, -0.5, 0.25;
+  M y = x;
+  relu(y);
+  M dy = M::Constant(1, 4, 7);
+  relu_backward(y, dy);
+  CHECK(y == (M(1, 4) << 0, 3, 0, 0.25).finished());
+  CHECK(dy == (M(1, 4) << 0, 7, 0, 7).finished());
+}
+
+TEST_CASE("Norm: gradients of both kinds equal central differences") {
+  std::mt19937_64 random(2);
+  auto const kind = GENERATE(NormKind::layer_norm, NormKind::rms_norm);
+  Norm const norm{"n", kind};
+  NamedMatrices<double> parameters;
+  norm.initialize(6, parameters);
+  scatter(parameters, random);
+  NamedMatrices<double> gradients = zeros_like(parameters);
+  M x = random_normal(6, 4, random);
+  M const dy = random_normal(6, 4, random);
+  M y, dx;
+  NormActivations<double> activations;
+  auto const loss = [&] {
+    norm.forward(parameters, x, y, activations, Pass::training);
+    return y.cwiseProduct(dy).sum();
+  };
+  loss();
+  norm.backward(parameters, dy, x, activations, gradients, dx);
+  check_close(dx, central_differences(x, loss), gradient_tolerance);
+  for (auto& [name, matrix] : parameters) {
+    check_close(gradients.at(name), central_differences(matrix, loss), gradient_tolerance);
+  }
+}
+
+TEST_CASE("Attention: gradients equal central differences") {
+  std::mt19937_64 random(3);
+  Attention const attention{.heads = 2, .tokens = 3};
+  M qkv = random_normal(12, 6, random);  // two sequences, four features
+  M const dy = random_normal(4, 6, random);
+  M y, probabilities, dqkv;
+  auto const loss = [&] {
+    attention.forward(qkv, y, probabilities);
+    return y.cwiseProduct(dy).sum();
+  };
+  loss();
+  check_close(probabilities.colwise().sum(), M::Ones(1, probabilities.cols()), 1e-15);
+  attention.backward(dy, qkv, probabilities, dqkv);
+  check_close(dqkv, central_differences(qkv, loss), gradient_tolerance);
+}
+
+TEST_CASE("Attention: a sequence does not see its neighbour in the batch") {
+  std::mt19937_64 random(4);
+  Attention const attention{.heads = 2, .tokens = 3};
+  M qkv = random_normal(12, 6, random);
+  M y, changed, probabilities;
+  attention.forward(qkv, y, probabilities);
+  qkv.rightCols(3).setConstant(9);
+  attention.forward(qkv, changed, probabilities);
+  CHECK(changed.leftCols(3) == y.leftCols(3));
+}
+
+TEST_CASE("softmax_cross_entropy: loss, count and gradient; large logits do not overflow") {
+  std::mt19937_64 random(5);
+  M logits = random_normal(4, 3, random);
+  logits.col(2) *= 1000;
+  std::vector<int> const labels{2, 0, 3};
+  M dlogits, ignored;
+  auto const loss = [&] { return softmax_cross_entropy(logits, labels, 0.5, ignored).loss * 0.5; };
+  LossSums const sums = softmax_cross_entropy(logits, labels, 0.5, dlogits);
+  CHECK(std::isfinite(sums.loss));
+  check_close(dlogits, central_differences(logits, loss), 1e-7);  // the large column rounds at 1e3 * 1e-16 / 1e-5
+  Index right = 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) right += predictions(logits)[i] == labels[i];
+  CHECK(sums.correct == right);
+}
+
+TEST_CASE("Mlp: gradients equal central differences, with LayerNorm and with RMSNorm") {
+  std::mt19937_64 random(6);
+  Mlp<double> model = small_mlp(random);
+  for (Norm& norm : model.norms) norm.kind = GENERATE(NormKind::layer_norm, NormKind::rms_norm);
+  check_model_gradients(model, random_normal(6, 5, random), {0, 3, 1, 2, 3});
+}
+
+TEST_CASE("VisionTransformer: gradients equal central differences, with LayerNorm and with RMSNorm") {
+  std::mt19937_64 random(7);
+  VisionTransformer<double> model = small_vision_transformer(random);
+  auto const kind = GENERATE(NormKind::layer_norm, NormKind::rms_norm);
+  for (Norm& norm : model.norms) norm.kind = kind;
+  check_model_gradients(model, random_normal(5, 6, random), {3, 1});
+}
+
+TEST_CASE("Mlp: computes what its graph describes, before and after the fold") {
+  std::mt19937_64 random(8);
+  check_graph_and_fold(small_mlp(random), random_normal(6, 1, random));
+}
+
+TEST_CASE("VisionTransformer: computes what its graph describes, before and after the fold") {
+  std::mt19937_64 random(9);
+  check_graph_and_fold(small_vision_transformer(random), random_normal(5, 3, random));
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// training/optimizer.hpp -- SGD with momentum, AdamW, and a learning rate with warm-up and cosine decay.
+//
+// An optimizer owns its state by parameter name and changes the parameters in update(parameters, gradients, rate).
+// Weight decay acts on matrices and spares vectors (biases, gamma, beta).
+#pragma once
+
+#include "named_matrices.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace foldnorm::training {
+
+// The rate at `progress` in [0, 1] of the training: linear up to `peak` while progress < warmup, then a half cosine
+// down to 0. Legal range of warmup [0, 1), advised 0.05 to 0.1.
+inline double warmup_cosine(double progress, double peak, double warmup) {
+  if (progress < warmup) return peak * progress / warmup;
+  return peak * 0.5 * (1 + std::cos(std::numbers::pi * (progress - warmup) / (1 - warmup)));
+}
+
+// u <- momentum u + g + decay w,   w <- w - rate u
+template <real_scalar Scalar>
+class Sgd {
+ public:
+  struct Settings {
+    Scalar momentum = Scalar(0.9);
+    Scalar decay = Scalar(5e-4);
+  };
+
+  explicit Sgd(NamedMatrices<Scalar> const& parameters, Settings settings = {})
+      : settings_(settings), velocity_(zeros_like(parameters)) {}
+
+  void update(NamedMatrices<Scalar>& parameters, NamedMatrices<Scalar> const& gradients, double rate) {
+    for (auto& [name, w] : parameters) {
+      Matrix<Scalar>& u = velocity_.at(name);
+      Scalar const decay = w.cols() > 1 ? settings_.decay : Scalar(0);
+      u = settings_.momentum * u + gradients.at(name) + decay * w;
+      w -= static_cast<Scalar>(rate) * u;
+    }
+  }
+
+ private:
+  Settings settings_;
+  NamedMatrices<Scalar> velocity_;
+};
+
+// m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2,   w <- w - rate (m' / (sqrt(v') + eps) + decay w)
+// with m' = m / (1 - b1^t), v' = v / (1 - b2^t). Loshchilov & Hutter, arXiv:1711.05101.
+template <real_scalar Scalar>
+class AdamW {
+ public:
+  struct Settings {
+    Scalar beta1 = Scalar(0.9);
+    Scalar beta2 = Scalar(0.99);  // a memory of 100 steps: the trainings here are a few thousand steps long
+    Scalar eps = Scalar(1e-8);
+    Scalar decay = Scalar(0.05);
+  };
+
+  explicit AdamW(NamedMatrices<Scalar> const& parameters, Settings settings = {})
+      : settings_(settings), first_(zeros_like(parameters)), second_(zeros_like(parameters)) {}
+
+  void update(NamedMatrices<Scalar>& parameters, NamedMatrices<Scalar> const& gradients, double rate) {
+    auto const [beta1, beta2, eps, decay] = settings_;
+    power1_ *= beta1;
+    power2_ *= beta2;
+    Scalar const step = static_cast<Scalar>(rate) / (1 - power1_);
+    Scalar const correction = 1 / (1 - power2_);
+    for (auto& [name, w] : parameters) {
+      Matrix<Scalar> const& g = gradients.at(name);
+      Matrix<Scalar>& m = first_.at(name);
+      Matrix<Scalar>& v = second_.at(name);
+      m = beta1 * m + (1 - beta1) * g;
+      v = beta2 * v + (1 - beta2) * g.cwiseAbs2();
+      if (w.cols() > 1) w *= 1 - static_cast<Scalar>(rate) * decay;
+      w.array() -= step * m.array() / ((correction * v.array()).sqrt() + eps);
+    }
+  }
+
+ private:
+  Settings settings_;
+  NamedMatrices<Scalar> first_;
+  NamedMatrices<Scalar> second_;
+  Scalar power1_ = 1;  // beta1^t
+  Scalar power2_ = 1;  // beta2^t
+};
+
+}  // namespace foldnorm::training

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/kernels/layer_norm.hpp -- every sample to mean 0 and variance 1, then gain and shift; and its gradients.
+//
+//   xhat = (x - mean(x)) * rstd,   rstd = 1 / sqrt(mean((x - mean(x))^2) + eps),   y = gamma * xhat + beta
+//   g = gamma * dy,   dx = rstd * (g - mean(g) - xhat * mean(g * xhat)),   dgamma = sum dy * xhat,   dbeta = sum dy
+//
+// It is gain and shift after rms_norm after center; means run over the n features of a sample (a column), the sums of
+// dgamma and dbeta over the m samples. Ba, Kiros & Hinton 2016, arXiv:1607.06450.
+#pragma once
+
+#include <foldnorm/core/accuracy.hpp>
+#include <foldnorm/core/types.hpp>
+#include <foldnorm/kernels/detail/normalize.hpp>
+#include <foldnorm/kernels/detail/normalize_backward.hpp>
+#include <foldnorm/kernels/norm_statistics.hpp>
+
+namespace foldnorm {
+
+// Normalizes x (n x m) into y (n x m). gamma, beta: n, or `none`. Accuracy: see core/accuracy.hpp.
+// Shapes that disagree throw shape_error, eps NaN, inf or negative and overlapping arguments std::invalid_argument, all
+// before anything is written. y may be x itself (same bits); gamma and beta must lie apart from y.
+// A constant sample gives y == beta bit for bit (a zero beta may change sign), for eps = 0 and for n = 1 as well. NaN
+// or inf in a sample makes that sample NaN and no other; NaN in gamma or beta spoils its own feature. Double storage:
+// all finite x; an xhat below 2^-1022 loses digits before the gain reaches it. An expression x is evaluated once;
+// row-major, transposed and inner-strided ones are copied.
+template <dense_expression X>
+void layer_norm(Eigen::MatrixBase<X> const& x, OptionalVector<typename X::Scalar> const& gamma,
+                OptionalVector<typename X::Scalar> const& beta, typename X::Scalar eps, MatrixRef<typename X::Scalar> y,
+                Accuracy accuracy = Accuracy::fast) {
+  using Scalar = typename X::Scalar;
+  detail::normalize<detail::LayerNormPolicy, Scalar>(ConstMatrixRef<Scalar>(x.derived()), gamma, beta, eps, y, nullptr,
+                                                     accuracy, "layer_norm");
+}
+
+// The same, and keeps in `statistics` (resized) what layer_norm_backward needs.
+template <dense_expression X>
+void layer_norm(Eigen::MatrixBase<X> const& x, OptionalVector<typename X::Scalar> const& gamma,
+                OptionalVector<typename X::Scalar> const& beta, typename X::Scalar eps, MatrixRef<typename X::Scalar> y,
+                NormStatistics<typename X::Scalar>& statistics, Accuracy accuracy = Accuracy::fast) {
+  using Scalar = typename X::Scalar;
+  detail::normalize<detail::LayerNormPolicy, Scalar>(ConstMatrixRef<Scalar>(x.derived()), gamma, beta, eps, y,
+                                                     &statistics, accuracy, "layer_norm");
+}
+
+// The same, returned.
+template <dense_expression X>
+Matrix<typename X::Scalar> layer_norm(Eigen::MatrixBase<X> const& x, OptionalVector<typename X::Scalar> const& gamma,
+                                      OptionalVector<typename X::Scalar> const& beta, typename X::Scalar eps,
+                                      Accuracy accuracy = Accuracy::fast) {
+  Matrix<typename X::Scalar> y(x.rows(), x.cols());
+  layer_norm(x, gamma, beta, eps, y, accuracy);
+  return y;
+}
+
+// Gradients of a loss from dy = dloss/dy (n x m), the x of the forward and the statistics it kept.
+// Overwrites dx (n x m), dgamma and dbeta (n, or `none`); with no samples dgamma = dbeta = 0. dx may be dy or x itself
+// (same bits); any other overlap throws, as do shapes that disagree and statistics of another shape, before anything is
+// written. Where xhat is 0 by definition (eps = 0 in a constant sample, n = 1) dx is 0 and dgamma gains nothing.
+// NaN in dy makes dx of its sample NaN, and dgamma, dbeta at its feature; NaN in gamma all of dx; NaN in x dx of its
+// sample and dgamma, not dbeta. Both accuracies are computed in double and rounded once.
+template <dense_expression DY>
+void layer_norm_backward(Eigen::MatrixBase<DY> const& dy, ConstMatrixRef<typename DY::Scalar> const& x,
+                         OptionalVector<typename DY::Scalar> const& gamma,
+                         NormStatistics<typename DY::Scalar> const& statistics, MatrixRef<typename DY::Scalar> dx,
+                         OptionalVectorRef<typename DY::Scalar> dgamma, OptionalVectorRef<typename DY::Scalar> dbeta,
+                         Accuracy = Accuracy::fast) {
+  using Scalar = typename DY::Scalar;
+  detail::normalize_backward<detail::LayerNormPolicy, Scalar>(ConstMatrixRef<Scalar>(dy.derived()), x, gamma,
+                                                              statistics, dx, dgamma, dbeta, "layer_norm_backward");
+}
+
+}  // namespace foldnorm

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+// tests/graph/graph_testing.hpp -- graphs written as text, folded, and compared with what they were.
+#pragma once
+
+#include <foldnorm/graph/certificate.hpp>
+#include <foldnorm/graph/evaluate.hpp>
+#include <foldnorm/graph/find_foldable_norms.hpp>
+#include <foldnorm/graph/fold_norms.hpp>
+#include <foldnorm/graph/random_values.hpp>
+#include <foldnorm/graph/text.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace foldnorm::testing {
+
+// Two evaluations that differ in the order of their roundings: the graphs here sum up to some 1e2 terms in up to some
+// 1e2 layers, each of relative error u = 1.1e-16, so 1e4 u bounds what a correct fold leaves (foldable_layer_norm.md,
+// section 3, asks for the same 1e-12).
+inline constexpr double fold_tolerance = 1e-12;
+// A wrong fold is wrong by a shift of the order of the activations themselves.
+inline constexpr double visible_error = 1e-3;
+
+inline Graph graph_of(std::string const& text) {
+  std::istringstream in(text);
+  return read_graph(in, "test");
+}
+
+template <class Printable>
+std::string printed(Printable const& printable) {
+  std::ostringstream out;
+  out << printable;
+  return out.str();
+}
+
+// The verdict lines of a graph given as text.
+inline std::string verdicts(std::string const& text, FoldOptions const& options = {}) {
+  return printed(find_foldable_norms(graph_of(text), options));
+}
+inline FoldOptions in_training() {
+  FoldOptions options;
+  options.mode = FoldMode::training;
+  return options;
+}
+inline FoldOptions untying() {
+  FoldOptions options;
+  options.tied = TiedTables::untie;
+  return options;
+}
+inline FoldOptions knowing(Parameters const& parameters) {
+  FoldOptions options;
+  options.parameters = &parameters;
+  return options;
+}
+
+inline std::size_t count_of(Graph const& graph, Operator op) {
+  return static_cast<std::size_t>(std::ranges::count(graph.nodes(), op, &Node::op));
+}
+
+// How far the fold that `report` orders moves the outputs, relative to their size, on random inputs.
+inline double fold_error(Graph const& graph, FoldReport const& report, Parameters const& parameters, Index tokens,
+                         std::uint64_t seed) {
+  FoldedModel const folded = fold_norms(graph, report, parameters);
+  return certify(graph, parameters, folded, random_inputs(graph, tokens, seed + 1)).largest_difference();
+}
+inline double fold_error(Graph const& graph, FoldReport const& report, Index tokens = 4, std::uint64_t seed = 1) {
+  return fold_error(graph, report, random_parameters(graph, tokens, seed), tokens, seed);
+}
+
+// What somebody does who looks upstream only: center these parameters, replace every layer_norm. fold_norms decides
+// nothing, so it carries out the mistake.
+inline FoldReport naive_report(Graph const& graph, std::vector<std::string> const& centered) {
+  FoldReport report;
+  for (std::size_t n = 0; n < graph.nodes().size(); ++n) {
+    Node const& node = graph.nodes()[n];
+    if (node.op == Operator::layer_norm) {
+      report.norms.push_back({NodeId{static_cast<std::int32_t>(n)}, node.name, std::nullopt});
+    }
+  }
+  for (std::string const& name : centered) {
+    Index const rows = graph.parameter(graph.find_parameter(name).value()).rows;
+    report.centerings.push_back({name, {{0, rows}}, rows});
+  }
+  return report;
+}
+
+}  // namespace foldnorm::testing

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+// The norms on every kind of memory an Eigen object can stand for: the same bits as on a plain copy, and no other
+// element touched.
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+#include <vector>
+
+#include "catch.hpp"
+#include "laws/inputs.hpp"
+#include "laws/norms.hpp"
+
+namespace {
+
+using namespace laws;
+
+template <class Norm>
+struct Sample {
+  using Scalar = typename Norm::Scalar;
+  static constexpr Index n = 45, m = 6;
+  Matrix<Scalar> x = normal<Scalar>(n, m, 301, 2), dy = normal<Scalar>(n, m, 302);
+  Vector<Scalar> gamma = normal<Scalar>(n, 1, 303, 1, 0.3), beta = normal<Scalar>(n, 1, 304);
+  Scalar eps = Scalar(1e-5);
+  Matrix<Scalar> y = Norm::forward(x, gamma, beta, eps);
+};
+
+// Counts how often its coefficients are read.
+struct Counting {
+  long* count;
+  template <class Scalar>
+  Scalar operator()(Scalar value) const {
+    ++*count;
+    return value;
+  }
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("norms: in place gives the bits of out of place", "", FOLDNORM_ALL_NORMS) {
+  Sample<TestType> s;
+  using Scalar = typename TestType::Scalar;
+  for (Accuracy accuracy : {Accuracy::fast, Accuracy::accurate}) {
+    Matrix<Scalar> const y = TestType::forward(s.x, s.gamma, s.beta, s.eps, accuracy);
+    Matrix<Scalar> in_place = s.x;
+    NormStatistics<Scalar> statistics;
+    TestType::forward(in_place, s.gamma, s.beta, s.eps, in_place, statistics, accuracy);
+    CHECK(same_bits(in_place, y));
+
+    Matrix<Scalar> dx(s.n, s.m), over_dy = s.dy, over_x = s.x;
+    Vector<Scalar> dgamma(s.n), dgamma_over_dy(s.n), dgamma_over_x(s.n);
+    TestType::backward(s.dy, s.x, s.gamma, statistics, dx, dgamma, none);
+    TestType::backward(over_dy, s.x, s.gamma, statistics, over_dy, dgamma_over_dy, none);
+    TestType::backward(s.dy, over_x, s.gamma, statistics, over_x, dgamma_over_x, none);
+    CHECK(same_bits(over_dy, dx));
+    CHECK(same_bits(over_x, dx));
+    CHECK(same_bits(dgamma_over_dy, dgamma));
+    CHECK(same_bits(dgamma_over_x, dgamma));
+  }
+}
+
+TEMPLATE_TEST_CASE("norms: partial overlap throws before anything is written", "", FOLDNORM_ALL_NORMS) {
+  using Scalar = typename TestType::Scalar;
+  Matrix<Scalar> memory = normal<Scalar>(20, 8, 305);
+  Matrix<Scalar> const before = memory;
+  auto const eps = Scalar(1e-5);
+  CHECK_THROWS_AS(TestType::forward(memory.leftCols(5), none, none, eps, memory.rightCols(5)), std::invalid_argument);
+  CHECK_THROWS_AS(TestType::forward(memory.topRows(12), none, none, eps, memory.bottomRows(12)), std::invalid_argument);
+  CHECK_THROWS_AS(TestType::forward(memory.middleCols(1, 2), memory.col(4), none, eps, memory.rightCols(4).leftCols(2)),
+                  std::invalid_argument);
+  NormStatistics<Scalar> statistics;
+  Matrix<Scalar> y(20, 5);
+  TestType::forward(memory.leftCols(5), none, none, eps, y, statistics);
+  CHECK_THROWS_AS(TestType::backward(memory.leftCols(5), y, none, statistics, memory.rightCols(5), none, none),
+                  std::invalid_argument);
+  CHECK_THROWS_AS(TestType::backward(y, memory.leftCols(5), none, statistics, memory.rightCols(5), none, none),
+                  std::invalid_argument);
+  CHECK_THROWS_AS(TestType::backward(y, y, none, statistics, memory.leftCols(5), memory.col(2), none),
+                  std::invalid_argument);
+  CHECK(same_bits(memory, before));
+}
+
+TEMPLATE_TEST_CASE("norms: two row ranges of one matrix do not overlap", "", FOLDNORM_ALL_NORMS) {
+  using Scalar = typename TestType::Scalar;
+  Matrix<Scalar> memory = normal<Scalar>(20, 8, 306);
+  Matrix<Scalar> const expected = TestType::forward(memory.topRows(10), none, none, Scalar(1e-5));
+  TestType::forward(memory.topRows(10), none, none, Scalar(1e-5), memory.bottomRows(10));
+  CHECK(same_bits(Matrix<Scalar>(memory.bottomRows(10)), expected));
+}
+
+TEMPLATE_TEST_CASE("norms: every layout of x gives the bits of its plain copy", "", FOLDNORM_ALL_NORMS) {
+  Sample<TestType> s;
+  using Scalar = typename TestType::Scalar;
+  using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  auto const forward = [&](auto const& x) { return Matrix<Scalar>(TestType::forward(x, s.gamma, s.beta, s.eps)); };
+
+  CHECK(same_bits(forward(RowMajor(s.x)), s.y));
+  Matrix<Scalar> const transposed = s.x.transpose();
+  CHECK(same_bits(forward(transposed.transpose()), s.y));
+  CHECK(same_bits(forward(s.x * Scalar(2) / Scalar(2)), s.y));
+
+  Matrix<Scalar> spread = Matrix<Scalar>::Random(2 * s.n, 3 * s.m);
+  using Strided = Eigen::Map<Matrix<Scalar>, 0, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
+  Strided inner(spread.data(), s.n, s.m, {6 * s.n, 2});
+  inner = s.x;
+  CHECK(same_bits(forward(inner), s.y));
+  Strided backwards(spread.data() + (s.n - 1) * 2 + (s.m - 1) * 6 * s.n, s.n, s.m, {-6 * s.n, -2});
+  backwards = s.x;
+  CHECK(same_bits(forward(backwards), s.y));
+  CHECK(same_bits(forward(s.x.rowwise().reverse().rowwise().reverse()), s.y));
+}
+
+TEMPLATE_TEST_CASE("norms: every alignment gives the same bits and leaves the padding alone", "", FOLDNORM_ALL_NORMS) {
+  Sample<TestType> s;
+  using Scalar = typename TestType::Scalar;
+  using Columns = Eigen::Map<Matrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
+  Scalar const sentinel = Scalar(-12345);
+  for (Index offset = 0; offset < 17; ++offset) {
+    INFO("offset " << offset);
+    Index const stride = s.n + 1 + offset;
+    std::vector<Scalar> from(std::size_t(stride * s.m + 64), sentinel), to = from;
+    Columns x(from.data() + offset, s.n, s.m, Eigen::OuterStride<>(stride));
+    Columns y(to.data() + 17 - offset, s.n, s.m, Eigen::OuterStride<>(stride));
+    x = s.x;
+    TestType::forward(x, s.gamma, s.beta, s.eps, y);
+    CHECK(same_bits(Matrix<Scalar>(y), s.y));
+    y.setConstant(sentinel);
+    CHECK(std::count(to.begin(), to.end(), sentinel) == std::ptrdiff_t(to.size()));
+
+    NormStatistics<Scalar> statistics;
+    Matrix<Scalar> plain(s.n, s.m), dx(s.n, s.m);
+    TestType::forward(s.x, s.gamma, s.beta, s.eps, plain, statistics);
+    TestType::backward(s.dy, s.x, s.gamma, statistics, dx, none, none);
+    TestType::backward(s.dy, x, s.gamma, statistics, y, none, none);
+    CHECK(same_bits(Matrix<Scalar>(y), dx));
+    y.setConstant(sentinel);
+    CHECK(std::count(to.begin(), to.end(), sentinel) == std::ptrdiff_t(to.size()));
+  }
+}
+
+TEMPLATE_TEST_CASE("norms: a vector is a matrix of one sample", "", FOLDNORM_ALL_NORMS) {
+  Sample<TestType> s;
+  using Scalar = typename TestType::Scalar;
+  Vector<Scalar> const x = s.x.col(2);
+  Vector<Scalar> y(s.n);
+  TestType::forward(x, s.gamma, s.beta, s.eps, y);
+  CHECK(same_bits(y, s.y.col(2)));
+  Matrix<Scalar> wide(s.n, 3);
+  TestType::forward(x, s.gamma, s.beta, s.eps, wide.col(1));
+  CHECK(same_bits(wide.col(1), s.y.col(2)));
+}
+
+TEMPLATE_TEST_CASE("norms: gamma and beta may be strided, transposed, expressions or absent", "", FOLDNORM_ALL_NORMS) {
+  Sample<TestType> s;
+  using Scalar = typename TestType::Scalar;
+  Matrix<Scalar> rows(3, s.n);
+  rows.row(1) = s.gamma.transpose();
+  CHECK(same_bits(TestType::forward(s.x, rows.row(1).transpose(), s.beta * Scalar(1), s.eps), s.y));
+  Vector<Scalar> const ones = Vector<Scalar>::Ones(s.n), zeros = Vector<Scalar>::Zero(s.n);
+  // Equal up to where the compiler fuses a multiplication into an addition: one rounding of numbers below 8.
+  Scalar const tolerance = 8 * std::numeric_limits<Scalar>::epsilon();
+  auto const close = [&](Matrix<Scalar> const& a, Matrix<Scalar> const& b) {
+    return (a - b).cwiseAbs().maxCoeff() <= tolerance;
+  };
+  CHECK(close(TestType::forward(s.x, none, none, s.eps), TestType::forward(s.x, ones, zeros, s.eps)));
+  CHECK(close(TestType::forward(s.x, s.gamma, none, s.eps), TestType::forward(s.x, s.gamma, zeros, s.eps)));
+  CHECK(close(TestType::forward(s.x, none, s.beta, s.eps), TestType::forward(s.x, ones, s.beta, s.eps)));
+}
+
+TEMPLATE_TEST_CASE("norms: a wanted gradient does not depend on which others are wanted", "", FOLDNORM_ALL_NORMS) {
+  Sample<TestType> s;
+  using Scalar = typename TestType::Scalar;
+  auto const all = gradients<TestType>(s.dy, s.x, s.gamma, s.eps);
+  Matrix<Scalar> y(s.n, s.m), dx(s.n, s.m);
+  NormStatistics<Scalar> statistics;
+  TestType::forward(s.x, s.gamma, s.beta, s.eps, y, statistics);
+  Matrix<Scalar> columns(s.n, 2);
+  TestType::backward(s.dy, s.x, s.gamma, statistics, dx, none, columns.col(1));
+  CHECK(same_bits(dx, all.dx));
+  CHECK(same_bits(columns.col(1), all.dbeta));
+  TestType::backward(s.dy, s.x, s.gamma, statistics, dx, columns.col(0), none);
+  CHECK(same_bits(columns.col(0), all.dgamma));
+  CHECK(same_bits(y, s.y));
+}
+
+TEMPLATE_TEST_CASE("norms: an expression is evaluated once", "", FOLDNORM_ALL_NORMS) {
+  Sample<TestType> s;
+  using Scalar = typename TestType::Scalar;
+  long count = 0;
+  Matrix<Scalar> y(s.n, s.m), dx(s.n, s.m);
+  NormStatistics<Scalar> statistics;
+  TestType::forward(s.x.unaryExpr(Counting{&count}), s.gamma, s.beta, s.eps, y, statistics);
+  CHECK(count == s.n * s.m);
+  count = 0;
+  TestType::backward(s.dy.unaryExpr(Counting{&count}), s.x.unaryExpr(Counting{&count}), s.gamma, statistics, dx, none,
+                     none);
+  CHECK(count == 2 * s.n * s.m);
+}
+
+TEMPLATE_TEST_CASE("norms: x may be a product bound to a temporary", "", FOLDNORM_ALL_NORMS) {
+  Sample<TestType> s;
+  using Scalar = typename TestType::Scalar;
+  Matrix<Scalar> const weight = normal<Scalar>(s.n, s.n, 307);
+  Vector<Scalar> const input = s.x.col(0);
+  Vector<Scalar> y(s.n);
+  TestType::forward(weight * input + s.beta, s.gamma, s.beta, Scalar(1e-5), y);
+  Vector<Scalar> const product = weight * input + s.beta;
+  CHECK(same_bits(y, TestType::forward(product, s.gamma, s.beta, Scalar(1e-5))));
+}
