@@ -92,7 +92,7 @@ void check(std::string const& text, Expected const& expected, FoldOptions const&
     if (norm.folds()) folds.insert(norm.name);
   }
   CHECK(folds == (expected.folds == std::set<std::string>{"all"} ? all : expected.folds));
-  for (std::uint64_t seed : {11, 12}) {
+  for (std::uint64_t seed : {11U, 12U}) {
     CAPTURE(seed);
     CHECK(fold_error(g, report, tokens, seed) <= fold_tolerance);
   }

@@ -60,8 +60,8 @@ TEST_CASE("certificate: absolute and relative differences are those of the defin
   CHECK(c.outputs.at(0).relative == 0.5);  // of 10
   Certificate const zero = certify(before, {}, {after, {}}, {{"x", Matrix<double>::Zero(2, 2)}});
   CHECK(zero.outputs.at(0).relative == 0);
-  Certificate const none = certify(before, {}, {after, {}}, {{"x", Matrix<double>(2, 0)}});
-  CHECK(none.outputs.at(0).absolute == 0);
+  Certificate const empty = certify(before, {}, {after, {}}, {{"x", Matrix<double>(2, 0)}});
+  CHECK(empty.outputs.at(0).absolute == 0);
 }
 
 TEST_CASE("certificate: a NaN in any output is the largest difference, wherever it stands") {

@@ -248,8 +248,8 @@ TEST_CASE("evaluate: float parameters are widened, sums run in double") {
 
 TEST_CASE("evaluate: works without any tokens, where the operators allow it") {
   Parameters const p = with({{"W", {{1, 2}}}});
-  Matrix<double> const none(2, 0);
-  CHECK(value_of("linear h x out=1 weight=W\nsoftmax s h\nlayer_norm n s\noutput y n\n", none, p).cols() == 0);
+  Matrix<double> const no_tokens(2, 0);
+  CHECK(value_of("linear h x out=1 weight=W\nsoftmax s h\nlayer_norm n s\noutput y n\n", no_tokens, p).cols() == 0);
 }
 
 TEST_CASE("evaluate: refuses inputs, ids and parameters that do not fit, and names the node") {

@@ -32,7 +32,7 @@ void check_folds(std::string const& text, std::string const& expected, FoldOptio
   Graph const g = graph_of(text);
   FoldReport const report = find_foldable_norms(g, options);
   CHECK(printed(report) == expected);
-  for (std::uint64_t seed : {1, 2}) {
+  for (std::uint64_t seed : {1U, 2U}) {
     CAPTURE(seed);
     CHECK(fold_error(g, report, 4, seed) <= fold_tolerance);
   }

@@ -181,14 +181,16 @@ bool moves_scores(Case const& c, unsigned subset, std::uint64_t seed) {
 }
 
 // A norm, softmax or center of one feature is constant, whatever its gamma and input; a vocabulary of one makes all
-// tokens equal; heads of one feature see the two features of a zero-mean pair alike; attention to one token, or the
-// maximum of one, is the identity: coincidences that no other draw of values removes.
+// tokens equal; heads of one feature see the two features of a zero-mean pair alike, and an odd function (tanh) keeps
+// the pair's sum; attention to one token, or the maximum of one, is the identity: coincidences that no other draw of
+// values removes.
 bool is_degenerate(Graph const& graph, Index tokens) {
   std::vector<Index> const counts = foldnorm::token_counts(graph, tokens);
   return std::any_of(graph.nodes().begin(), graph.nodes().end(), [&](Node const& node) {
     bool const is_norm = node.op == Operator::layer_norm || node.op == Operator::rms_norm;
     bool const is_whole = node.op == Operator::softmax || node.op == Operator::center;
     if (node.op == Operator::ids) return node.count(Key::vocab) == 1;
+    if (node.op == Operator::tanh && graph.node(node.inputs[0]).features % 2 == 0) return true;
     if (node.op == Operator::max_tokens) return counts[at(node.inputs[0])] == 1;
     if (node.op == Operator::attention) {
       return graph.node(node.inputs[0]).features == node.count(Key::heads) || counts[at(node.inputs[1])] == 1;
@@ -269,14 +271,18 @@ std::string oracle(Sample const& sample, std::uint64_t seed, Misses& misses) {
     ++misses.admissible;
     for (NodeId const norm : refused) {
       if (worst[norm] == unexplained || !is_centered_at(graph, norm, after)) continue;
-      Miss const kind = !holds_generically(c, subset, norm, seed)      ? coincidence
-                        : rests_on_correlated_shifts(c, subset, seed)  ? correlated
-                        : rests_on_cancellation(c, subset, norm, seed) ? cancelled
-                        : has_refused_role(c, subset)                  ? refused_role
-                        : moves_scores(c, subset, seed)                ? scores
-                        : is_degenerate(graph, c.tokens)               ? degenerate
-                        : has_center_above(graph, norm)                ? behind_center
-                                                                       : unexplained;
+      auto const in_some_draw = [&](auto rests) { return rests(seed) || rests(seed + 1) || rests(seed + 2); };
+      bool const is_correlated =
+          in_some_draw([&](std::uint64_t s) { return rests_on_correlated_shifts(c, subset, s); });
+      bool const cancels = in_some_draw([&](std::uint64_t s) { return rests_on_cancellation(c, subset, norm, s); });
+      Miss const kind = !holds_generically(c, subset, norm, seed) ? coincidence
+                        : is_correlated                           ? correlated
+                        : cancels                                 ? cancelled
+                        : has_refused_role(c, subset)             ? refused_role
+                        : moves_scores(c, subset, seed)           ? scores
+                        : is_degenerate(graph, c.tokens)          ? degenerate
+                        : has_center_above(graph, norm)           ? behind_center
+                                                                  : unexplained;
       worst[norm] = std::max(worst[norm], kind);
     }
   }

@@ -172,36 +172,24 @@ TEST_CASE("segments: inside_blocks drops what spans two blocks") {
   CHECK(Segments::each(0, 8).inside_blocks(4) == Segments::each(0, 8));
 }
 
-TEST_CASE("segments: within a region an interval must fit, and single features are needed only together") {
+TEST_CASE("segments: within a region an interval must fit") {
   CHECK(Segments::blocks(8, 4).within(Segments::blocks(8, 2)) == Segments::blocks(8, 4));
   CHECK(Segments::blocks(8, 2).within(Segments::interval(0, 4)) == Segments::interval(0, 4));
   CHECK(Segments::each(0, 8).within(Segments::each(2, 4)) == Segments::each(2, 4));
   CHECK(Segments::blocks(8, 2).within(Segments::each(0, 8)).empty());
-  CHECK(Segments::each(0, 8).within(Segments::interval(2, 4)) == Segments::interval(2, 4));
-  CHECK(Segments::each(0, 8).within(Segments::blocks(8, 2)) == Segments::blocks(8, 2));
+  CHECK(Segments::each(0, 8).within(Segments::interval(2, 4)) == Segments::each(2, 4));
   CHECK(Segments::whole(8).within(Segments::blocks(8, 2)).empty());
 }
 
-TEST_CASE("segments: refine_with joins two lists in order, and cuts overlapping intervals at each other's ends") {
+TEST_CASE("segments: unite joins two parts of one list, and counts what is in both once") {
   Segments a = segments_of({{0, 2}, {6, 8}});
-  a.refine_with(segments_of({{2, 6}, {6, 8}}));
+  a.unite(segments_of({{2, 6}, {6, 8}}));
   CHECK(a == segments_of({{0, 2}, {2, 6}, {6, 8}}));
-  a.refine_with(Segments::none());
+  a.unite(Segments::none());
   CHECK(a == segments_of({{0, 2}, {2, 6}, {6, 8}}));
-  Segments b = segments_of({{0, 6}, {8, 10}});
-  b.refine_with(segments_of({{2, 4}, {4, 10}}));
-  CHECK(b == segments_of({{0, 2}, {2, 4}, {4, 6}, {6, 8}, {8, 10}}));
-}
-
-TEST_CASE("segments: refine_with leaves single features single, also where an interval covers them") {
-  Segments a = Segments::each(0, 3);
-  a.refine_with(Segments::each(2, 5));
-  CHECK(a == Segments::each(0, 5));
-  a.refine_with(Segments::interval(2, 8));
-  CHECK(a == Segments::interval(5, 8).with_each_outside(5, 8, 8));
-  Segments b = Segments::interval(0, 6);
-  b.refine_with(Segments::each(2, 4));
-  CHECK(b.intervals() == std::vector<Interval>{{0, 2}, {2, 3}, {3, 4}, {4, 6}});
+  Segments b = Segments::each(0, 3);
+  b.unite(Segments::each(2, 5));
+  CHECK(b == Segments::each(0, 5));
 }
 
 TEST_CASE("segments: intervals spells out runs of single features") {

@@ -43,13 +43,13 @@ struct NeededCenterings {
     Graph const& graph = facts.graph();
     std::vector<Segments> needed(graph.nodes().size());
     auto const need = [&](NodeId value, Segments const& regions) {
-      needed[static_cast<std::size_t>(value.index)].refine_with(facts.zero_mean(value).within(regions));
+      needed[static_cast<std::size_t>(value.index)].unite(facts.zero_mean(value).within(regions));
     };
     auto const need_parameters = [&](NodeId producer, Segments const& regions) {
       auto const parameters = facts.producing_parameters(producer);
       if (parameters.empty()) return;
       ParameterId const name = facts.class_of(parameters[0]);
-      by_class[static_cast<std::size_t>(name.index)].refine_with(facts.chosen(name).within(regions));
+      by_class[static_cast<std::size_t>(name.index)].unite(facts.chosen(name).within(regions));
     };
     for (NodeId const norm : folds) {
       Node const& node = graph.node(norm);

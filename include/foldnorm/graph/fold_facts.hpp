@@ -237,8 +237,11 @@ class FoldFacts {
     auto const parameters = producing_parameters(id);
     if (parameters.empty() || site(id) != id) return Segments::none();
     Segments const& centered = chosen(parameters[0]);
-    // With groups, a column's entries meet other inputs in each group: its sum over all of them says nothing.
-    bool const already = centered.empty() && groups_of(graph_.node(id)) == 1 && values_.are_centered(parameters);
+    Index const groups = groups_of(graph_.node(id));
+    // Across groups a column's entries meet different inputs, so that their sum says nothing. (Sharing can make a
+    // parameter centered there all the same, where nobody reads what this node makes.)
+    if (groups > 1) return centered.inside_blocks(graph_.node(id).features / groups);
+    bool const already = centered.empty() && values_.are_centered(parameters);
     return already ? Segments::whole(graph_.node(id).features) : centered;
   }
   // Of these intervals of the normalized values, those that gamma and beta leave at zero mean.

@@ -7,6 +7,7 @@
 #include <foldnorm/graph/parameters.hpp>
 #include <foldnorm/graph/token_counts.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>

@@ -187,7 +187,7 @@ inline Segments push_rearranged(Graph const& graph, Node const& node, std::vecto
 inline Segments pull_regions(Graph const& graph, Node const& node, std::size_t i, Segments const& regions) {
   Segments result;
   for (Piece const& piece : pieces(graph, node, i)) {
-    result.refine_with(regions.inside(piece.y_begin, piece.y_begin + piece.length, piece.x_begin - piece.y_begin));
+    result.unite(regions.inside(piece.y_begin, piece.y_begin + piece.length, piece.x_begin - piece.y_begin));
   }
   return result;
 }

@@ -96,14 +96,13 @@ class Segments {
   Segments inside_blocks(Index length) const {
     return filtered([&](Run const& run) { return run.each || run.begin / length == (run.end - 1) / length; });
   }
-  // The intervals that lie inside some interval of `regions`. Where every feature is an interval by itself, a region of
-  // several is enough: what sums to zero feature by feature need only do so together.
+  // The intervals that lie inside some interval of `regions`.
   Segments within(Segments const& regions) const {
     Segments result;
     for (Run const& region : regions.runs_) {
       Segments part = inside(region.begin, region.end);
       if (region.each) part = part.only_each();
-      for (Run const& run : part.runs_) result.append({run.begin, run.end, region.each});
+      for (Run const& run : part.runs_) result.append(run);
     }
     return result;
   }
@@ -119,32 +118,14 @@ class Segments {
     return result;
   }
 
-  // Adds other intervals; where some overlap without being the same, all are cut at each other's ends, and single
-  // features stay single.
-  void refine_with(Segments const& other) {
+  // Adds the intervals of another part of the same list (both are subsets of one list of disjoint intervals).
+  void unite(Segments const& other) {
     std::vector<Run> all;
     all.reserve(runs_.size() + other.runs_.size());
     std::merge(runs_.begin(), runs_.end(), other.runs_.begin(), other.runs_.end(), std::back_inserter(all),
                [](Run const& a, Run const& b) { return a.begin < b.begin; });
     runs_.clear();
-    std::vector<Index> cuts;
-    for (std::size_t i = 0; i < all.size();) {
-      Index end = all[i].end;
-      Index each_until = all[i].begin;
-      std::size_t next = i;
-      cuts.clear();
-      for (; i < all.size() && (cuts.empty() || all[i].begin < end); ++i) {
-        cuts.insert(cuts.end(), {all[i].begin, all[i].end});
-        end = std::max(end, all[i].end);
-      }
-      std::ranges::sort(cuts);
-      for (std::size_t k = 1; k < cuts.size(); ++k) {
-        for (; next < i && all[next].begin <= cuts[k - 1]; ++next) {
-          if (all[next].each) each_until = std::max(each_until, all[next].end);
-        }
-        append({cuts[k - 1], cuts[k], each_until >= cuts[k]});
-      }
-    }
+    for (Run const& run : all) append(run);
   }
 
   // Appends a run that does not begin before the last one. Empty runs vanish, one-feature intervals are `each`, and
