@@ -212,20 +212,8 @@ FoldReport find_again(FoldedModel const& folded, FoldOptions options) {
   if (options.parameters) options.parameters = &folded.parameters;
   return find_foldable_norms(folded.graph, options);
 }
-// Once untied, a head has a weight of its own, which can be centered. And an rms_norm shows more of its input's zero
-// means (parts of a group, or, where norms of one feature forgive anything, single features) than the layer_norm it
-// was, unless a gamma or beta hides them.
-bool may_find_more(Graph const& graph, FoldReport const& report, FoldOptions const& options) {
-  bool const has_norm_of_one_feature = std::any_of(graph.nodes().begin(), graph.nodes().end(), [](Node const& node) {
-    return node.op == Operator::layer_norm && node.features == node.count(Key::groups);
-  });
-  return !report.untied.empty() || has_norm_of_one_feature ||
-         std::any_of(report.norms.begin(), report.norms.end(), [&](auto const& norm) {
-           Node const& node = graph.node(norm.norm);
-           bool const is_plain = !node.parameter(Key::gamma).present() && !node.parameter(Key::beta).present();
-           return norm.folds() && (is_plain || options.parameters);
-         });
-}
+// Once untied, a head has a weight of its own, which can be centered.
+bool may_find_more(FoldReport const& report) { return !report.untied.empty(); }
 bool changes_something(FoldReport const& report) {
   return report.folds() != 0 || !report.centerings.empty() || !report.untied.empty() || !report.compositions.empty();
 }
@@ -261,7 +249,7 @@ std::string wrong_fold(Graph const& graph, FoldReport const& report, FoldOptions
   FoldReport next = find_again(last, options);
   if (changes_something(next)) {
     ++tally.more_later;
-    if (!may_find_more(graph, report, options)) return "a second fold finds more:\n" + text(next);
+    if (!may_find_more(report)) return "a second fold finds more:\n" + text(next);
     for (std::size_t round = 0; changes_something(next); ++round) {
       if (round > 4 + report.untied.size()) return "folds without end";
       last = fold_norms(last.graph, next, last.parameters);

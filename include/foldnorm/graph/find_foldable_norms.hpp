@@ -23,15 +23,6 @@ namespace foldnorm {
 
 namespace detail {
 
-inline bool is_foldable(FoldFacts const& facts, Node const& norm) {
-  Segments const& zero_mean = facts.zero_mean(norm.inputs[0]);
-  Index const length = norm.features / groups_of(norm);
-  for (Index begin = 0; begin < norm.features; begin += length) {
-    if (!zero_mean.covers(begin, begin + length)) return false;
-  }
-  return true;
-}
-
 // Backward once more: which of the chosen centerings do the folds rest on? The intervals needed of each parameter
 // class.
 struct NeededCenterings {
@@ -101,7 +92,7 @@ inline FoldReport find_foldable_norms(Graph const& graph, FoldOptions const& opt
     Node const& node = graph.nodes()[n];
     if (node.op != Operator::layer_norm) continue;
     NodeId const id{static_cast<std::int32_t>(n)};
-    if (detail::is_foldable(facts, node)) {
+    if (facts.folds(id)) {
       folds.push_back(id);
       report.norms.push_back({id, node.name, std::nullopt});
     } else {

@@ -74,6 +74,16 @@ class FoldFacts {
     return pull(graph_, graph_.node(use.node), use.operand, flow_of(use.node), tolerated(use.node));
   }
 
+  // Do the intervals of a norm's input cover each of its groups exactly?
+  bool folds(NodeId norm) const {
+    Node const& node = graph_.node(norm);
+    Index const length = node.features / groups_of(node);
+    for (Index begin = 0; begin < node.features; begin += length) {
+      if (!zero_mean(node.inputs[0]).covers(begin, begin + length)) return false;
+    }
+    return true;
+  }
+
   // Of a linear or conv: the scale behind it that becomes part of it, and the other way; else no node (index -1).
   NodeId partner(NodeId node) const { return partner_[at(node)]; }
 
@@ -226,7 +236,7 @@ class FoldFacts {
       case Flow::centers:
         if (node.op == Operator::softmax) return Segments::none();
         if (node.op == Operator::center) return Segments::whole(node.features);
-        return neutral_affine(node, Segments::blocks(node.features, groups_of(node)));
+        return neutral_affine(node, normalized_groups(id));
       case Flow::rescales:
         return neutral_affine(node, zero_mean(node.inputs[0]).inside_blocks(node.features / groups_of(node)));
       default:
@@ -244,16 +254,24 @@ class FoldFacts {
     bool const already = centered.empty() && values_.are_centered(parameters);
     return already ? Segments::whole(graph_.node(id).features) : centered;
   }
-  // Of these intervals of the normalized values, those that gamma and beta leave at zero mean.
+  // What a layer_norm's values sum to zero on before gamma and beta: each group. One that folds keeps the finer
+  // intervals of its input, too, as the rms_norm does that it becomes; all that they rest on is centered for its own
+  // sake.
+  Segments normalized_groups(NodeId id) const {
+    Node const& node = graph_.node(id);
+    Index const groups = groups_of(node);
+    return folds(id) ? zero_mean(node.inputs[0]).inside_blocks(node.features / groups)
+                     : Segments::blocks(node.features, groups);
+  }
+  // Of these intervals of the normalized values, those that gamma and beta leave at zero mean. Features that are zero
+  // one by one stay so under any gain if the shift is zero; else they still sum to zero together.
   Segments neutral_affine(Node const& node, Segments const& normalized) const {
+    ParameterId const gamma = node.parameter(Key::gamma), beta = node.parameter(Key::beta);
     Segments result;
     for (Segments::Run const& run : normalized.runs()) {
-      // Features that are zero one by one stay so under any gain, but not under a shift that only sums to zero.
-      ParameterId const must_be_uniform = node.parameter(run.each ? Key::beta : Key::gamma);
-      if (values_.is_uniform(must_be_uniform, run.begin, run.end) &&
-          values_.has_zero_sum(node.parameter(Key::beta), run.begin, run.end)) {
-        result.append(run);
-      }
+      if (!values_.has_zero_sum(beta, run.begin, run.end)) continue;
+      bool const each = run.each && values_.is_uniform(beta, run.begin, run.end);
+      if (each || values_.is_uniform(gamma, run.begin, run.end)) result.append({run.begin, run.end, each});
     }
     return result;
   }

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <foldnorm/fold/centering.hpp>
-#include <foldnorm/graph/find_foldable_norms.hpp>
 #include <foldnorm/graph/fold_report.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/parameters.hpp>
