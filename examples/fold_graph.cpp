@@ -18,7 +18,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -55,7 +54,7 @@ std::filesystem::path drawing_path(std::string const& path, std::size_t file) {
   return result;
 }
 
-// Everything that goes to standard output for one file, so that a file that turns out bad prints nothing there.
+// Throws before anything is printed where the file is malformed; where it is not, the verdicts come first.
 int report_file(Options const& options, std::size_t file, std::ostream& out) {
   std::string const& path = options.files[file];
   foldnorm::Graph const graph = read_file(path);
@@ -64,7 +63,7 @@ int report_file(Options const& options, std::size_t file, std::ostream& out) {
   if (options.untie) fold_options.tied = foldnorm::TiedTables::untie;
   foldnorm::FoldReport const report = foldnorm::find_foldable_norms(graph, fold_options);
   if (options.files.size() > 1) out << "# " << path << '\n';
-  out << report;
+  out << report << std::flush;
   int status = status_good;
   if (options.evaluate) {
     foldnorm::Parameters const parameters = foldnorm::random_parameters(graph, options.tokens, options.seed);
@@ -95,7 +94,7 @@ int main(int argument_count, char* arguments[]) {
   app.add_flag("--evaluate", options.evaluate, "run original and folded on random parameters and inputs");
   app.add_option("--tokens", options.tokens, "tokens of every input")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1'000'000));
   app.add_option("--seed", options.seed, "of the random numbers")->capture_default_str();
   try {
     app.parse(argument_count, arguments);
@@ -106,9 +105,7 @@ int main(int argument_count, char* arguments[]) {
   int status = status_good;
   for (std::size_t file = 0; file < options.files.size(); ++file) {
     try {
-      std::ostringstream out;
-      status = std::max(status, report_file(options, file, out));
-      std::cout << out.str() << std::flush;
+      status = std::max(status, report_file(options, file, std::cout));
     } catch (foldnorm::parse_error const& error) {
       std::cerr << error.what() << '\n';
       status = status_bad_input;

@@ -689,3 +689,21 @@ TEST_CASE("fold_centering: what nobody means does not compile") {
   STATIC_REQUIRE_FALSE(can_fold<Eigen::MatrixXi&>);                               // quantised
   STATIC_REQUIRE_FALSE(can_fold<Eigen::MatrixXcd&>);
 }
+
+TEST_CASE("fold_centering: parts of a plain matrix are those of its layout; a constant matrix does not compile") {
+  Eigen::MatrixXd w = Eigen::MatrixXd::Random(6, 3);
+  Eigen::VectorXd b = Eigen::VectorXd::Random(6);
+  Eigen::MatrixXd w_expected = w;
+  Eigen::VectorXd b_expected = b;
+  std::vector<Interval> const parts{{0, 2}, {3, 6}};
+  fold_centering(w, b, std::span<Interval const>(parts));
+  fold_centering(out_by_in(w_expected), b_expected, std::span<Interval const>(parts));
+  CHECK(w == w_expected);
+  CHECK(b == b_expected);
+  CHECK(is_centered(w.topRows(2)));
+  CHECK_FALSE(is_centered(w.middleRows(2, 1)));
+  auto const folds = [](auto& weight, auto& bias) { return requires { fold_centering(weight, bias); }; };
+  Eigen::MatrixXd const constant = w;
+  CHECK(folds(w, b));
+  CHECK_FALSE(folds(constant, b));
+}

@@ -136,3 +136,13 @@ TEST_CASE("find_foldable_norms: sizes up to 2^31 - 1 features cost nothing by th
   REQUIRE(report.folds() == 1);
   CHECK(report.centerings[0].parts == std::vector<Interval>{{1000, many - 1000}});
 }
+
+TEST_CASE("find_foldable_norms: 2e9 merged tokens or attention heads cost no memory") {
+  Graph merged;
+  merged.output("y", merged.layer_norm("n", merged.merge_tokens("m", merged.input("x", 1), 2'000'000'000)));
+  CHECK(find_foldable_norms(merged).norms[0].refusal->reason == Reason::input);
+  Graph mixed;
+  NodeId const x = mixed.input("x", 2'000'000'000);
+  mixed.output("y", mixed.layer_norm("n", mixed.attention("a", x, x, x, 2'000'000'000)));
+  CHECK(find_foldable_norms(mixed).norms[0].refusal->reason == Reason::nonlinear);
+}

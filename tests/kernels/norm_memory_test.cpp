@@ -87,6 +87,42 @@ TEMPLATE_TEST_CASE("norms: two row ranges of one matrix do not overlap", "", FOL
   CHECK(same_bits(Matrix<Scalar>(memory.bottomRows(10)), expected));
 }
 
+TEMPLATE_TEST_CASE("norms: columns that run backwards overlap as columns that run forwards do", "",
+                   FOLDNORM_ALL_NORMS) {
+  using Scalar = typename TestType::Scalar;
+  using Backwards = Eigen::Map<Matrix<Scalar>, 0, Eigen::OuterStride<>>;
+  Matrix<Scalar> m = normal<Scalar>(6, 5, 305);
+  Matrix<Scalar> const before = m;
+  Backwards const x(m.data() + 24, 6, 3, Eigen::OuterStride<>(-6));
+  Backwards y(m.data() + 18, 6, 3, Eigen::OuterStride<>(-6));
+  CHECK_THROWS_AS(TestType::forward(x, none, none, Scalar(1e-5), y), std::invalid_argument);
+  Backwards all(m.data() + 24, 6, 5, Eigen::OuterStride<>(-6));
+  Matrix<Scalar> const other = normal<Scalar>(6, 5, 306);
+  CHECK_THROWS_AS(TestType::forward(other, m.col(3), none, Scalar(1e-5), all), std::invalid_argument);
+  CHECK(same_bits(m, before));
+}
+
+TEMPLATE_TEST_CASE("norms: one column shown many times by an outer stride of 0 is refused", "", FOLDNORM_ALL_NORMS) {
+  using Scalar = typename TestType::Scalar;
+  Vector<Scalar> const column = normal<Scalar>(6, 1, 307);
+  Eigen::Map<Matrix<Scalar> const, 0, Eigen::OuterStride<>> const x(column.data(), 6, 5, Eigen::OuterStride<>(0));
+  Matrix<Scalar> y(6, 5);
+  CHECK_THROWS_AS(TestType::forward(x, none, none, Scalar(1e-5), y), std::invalid_argument);
+  TestType::forward(x.leftCols(1), none, none, Scalar(1e-5), y.leftCols(1));  // one column is no repetition
+}
+
+TEMPLATE_TEST_CASE("norms: dgamma and dbeta must lie apart", "", FOLDNORM_ALL_NORMS) {
+  Sample<TestType> s;
+  using Scalar = typename TestType::Scalar;
+  NormStatistics<Scalar> statistics;
+  TestType::forward(s.x, s.gamma, s.beta, s.eps, s.y, statistics);
+  Matrix<Scalar> dx(s.n, s.m);
+  Vector<Scalar> both = Vector<Scalar>::Zero(2 * s.n - 1);
+  CHECK_THROWS_AS(TestType::backward(s.dy, s.x, s.gamma, statistics, dx, both.head(s.n), both.tail(s.n)),
+                  std::invalid_argument);
+  CHECK(both.isZero(0));
+}
+
 TEMPLATE_TEST_CASE("norms: every layout of x gives the bits of its plain copy", "", FOLDNORM_ALL_NORMS) {
   Sample<TestType> s;
   using Scalar = typename TestType::Scalar;

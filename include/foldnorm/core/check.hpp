@@ -6,9 +6,10 @@
 
 #include <foldnorm/core/types.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <functional>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 
@@ -62,20 +63,33 @@ void check_epsilon(Scalar eps, char const* function) {
   }
 }
 
+// The addresses between a view's first and last element; columns may run backwards (a negative outer stride).
+struct AddressRange {
+  std::intptr_t begin = 0;
+  std::intptr_t end = 0;
+  bool meets(AddressRange const& other) const { return begin < other.end && other.begin < end; }
+};
+template <class Scalar>
+AddressRange addresses(Scalar const* first, Index rows, Index columns, Index outer_stride) {
+  if (rows == 0 || columns == 0) return {};
+  auto const size = static_cast<std::intptr_t>(sizeof(Scalar));
+  auto const start = reinterpret_cast<std::intptr_t>(first);
+  std::intptr_t const last_column = (columns - 1) * outer_stride * size;
+  return {start + std::min<std::intptr_t>(last_column, 0),
+          start + std::max<std::intptr_t>(last_column, 0) + rows * size};
+}
+
 // Do two column-major views share an element? Decided by address; views of one matrix that take different rows of the
 // same columns (m.topRows(k), m.bottomRows(k)) do not, although their address ranges cross.
 template <class A, class B>
 bool views_overlap(A const& a, B const& b) {
-  if (a.size() == 0 || b.size() == 0) return false;
-  auto const begin = [](auto const& m) { return reinterpret_cast<std::intptr_t>(m.data()); };
-  auto const end = [&](auto const& m) {
-    return begin(m) + ((m.cols() - 1) * m.outerStride() + m.rows()) * static_cast<Index>(sizeof *m.data());
-  };
-  if (begin(a) >= end(b) || begin(b) >= end(a)) return false;
-  if (a.outerStride() != b.outerStride()) return true;
-  auto const size = static_cast<Index>(sizeof *a.data());
-  Index const stride = a.outerStride() * size;
-  Index const offset = ((begin(b) - begin(a)) % stride + stride) % stride;  // of b's columns within a's stride
+  AddressRange const a_range = addresses(a.data(), a.rows(), a.cols(), a.outerStride());
+  AddressRange const b_range = addresses(b.data(), b.rows(), b.cols(), b.outerStride());
+  if (!a_range.meets(b_range)) return false;
+  auto const size = static_cast<std::intptr_t>(sizeof *a.data());
+  std::intptr_t const stride = std::abs(a.outerStride()) * size;
+  if (a.outerStride() != b.outerStride() || stride == 0) return true;
+  std::intptr_t const offset = ((b_range.begin - a_range.begin) % stride + stride) % stride;  // of b's columns in a's
   return offset < a.rows() * size || offset + b.rows() * size > stride;
 }
 
@@ -93,11 +107,25 @@ void check_no_partial_overlap(A const& a, B const& b, ArgumentNames const& what)
 // A vector that is read (or written) for every sample must not lie inside what is written for one of them.
 template <class V, class M>
 void check_vector_apart(V const& vector, M const& written, ArgumentNames const& what) {
-  if (vector.size() == 0 || written.size() == 0) return;
-  std::less<void const*> const before;
-  auto const* const end = written.data() + (written.cols() - 1) * written.outerStride() + written.rows();
-  if (before(vector.data(), end) && before(written.data(), vector.data() + vector.size())) {
+  AddressRange const range = addresses(written.data(), written.rows(), written.cols(), written.outerStride());
+  if (addresses(vector.data(), vector.size(), 1, 0).meets(range)) {
     throw std::invalid_argument(what.text() + ": overlap in memory");
+  }
+}
+template <class V>
+void check_vectors_apart(V const& a, V const& b, ArgumentNames const& what) {
+  if (addresses(a.data(), a.size(), 1, 0).meets(addresses(b.data(), b.size(), 1, 0))) {
+    throw std::invalid_argument(what.text() + ": overlap in memory");
+  }
+}
+
+// Eigen's Ref takes an outer stride of 0 (one column shown many times) for "not set", and would read past the column.
+template <class X>
+void check_strides(Eigen::MatrixBase<X> const& x, ArgumentNames const& what) {
+  if constexpr ((Eigen::internal::traits<X>::Flags & Eigen::DirectAccessBit) != 0) {
+    if (x.derived().outerStride() == 0 && x.outerSize() > 1 && x.innerSize() > 0) {
+      throw std::invalid_argument(what.text() + ": an outer stride of 0, expected distinct columns (see replicate)");
+    }
   }
 }
 

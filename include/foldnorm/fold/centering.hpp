@@ -144,9 +144,6 @@ void center_fibres(WeightLayout<Scalar> const& weight, std::span<double const> f
   }
 }
 
-template <class W>
-concept row_vector = std::remove_cvref_t<W>::RowsAtCompileTime == 1 && std::remove_cvref_t<W>::ColsAtCompileTime != 1;
-
 // A bias, whichever way it lies.
 template <weight_matrix B>
 auto bias_layout(B& b, Index outputs) {
@@ -193,7 +190,7 @@ void fold_centering(WeightLayout<Scalar> const& weight, std::span<Interval const
 }
 
 // Centers the output of y = W x + b on these parts. `bias` is a vector of the outputs, a row or a column.
-template <class Scalar, weight_matrix B>
+template <class Scalar, writable_matrix B>
 void fold_centering(WeightLayout<Scalar> const& weight, B&& bias, std::span<Interval const> parts) {
   auto const bias_fibre = detail::bias_layout(bias, weight.outputs);
   detail::check_parts(parts, weight.outputs);
@@ -202,7 +199,7 @@ void fold_centering(WeightLayout<Scalar> const& weight, B&& bias, std::span<Inte
   detail::center_fibres(weight, {}, {}, parts);
   detail::center_fibres(bias_fibre, {}, {}, parts);
 }
-template <class Scalar, weight_matrix B>
+template <class Scalar, writable_matrix B>
 void fold_centering(WeightLayout<Scalar> const& weight, B&& bias) {
   Interval const all{0, weight.outputs};
   fold_centering(weight, bias, weight.outputs > 0 ? std::span(&all, 1) : std::span<Interval const>{});
@@ -211,16 +208,24 @@ void fold_centering(WeightLayout<Scalar> const& weight, B&& bias) {
 // y = W x (+ b), W out x in in either storage order; or any vector of outputs that is added to a stream (a bias, a
 // positional or class token), or a features x vocabulary table. A row vector is refused at compile time: as a 1 x in
 // weight it would become 0, which nobody means. Say out_by_in or in_by_out.
-template <weight_matrix W>
-requires(!detail::row_vector<W>) void fold_centering(W&& weight) { fold_centering(out_by_in(weight)); }
-template <weight_matrix W, weight_matrix B>
-requires(!detail::row_vector<W>) void fold_centering(W&& weight, B&& bias) { fold_centering(out_by_in(weight), bias); }
+template <foldable_matrix W>
+void fold_centering(W&& weight) {
+  fold_centering(out_by_in(weight));
+}
+template <foldable_matrix W, writable_matrix B>
+void fold_centering(W&& weight, B&& bias) {
+  fold_centering(out_by_in(weight), bias);
+}
+template <foldable_matrix W, writable_matrix B>
+void fold_centering(W&& weight, B&& bias, std::span<Interval const> parts) {
+  fold_centering(out_by_in(weight), bias, parts);
+}
 
 // Linear or convolution, then y_i * scale_i + shift_i (LayerScale, a BatchNorm at inference), as one centered layer:
 //   W' = P diag(scale) W,   b' = P (scale .* b + shift),
 // after which the scale and shift are to be dropped. Empty `shift` means none. Further errors: scale or shift of
 // another size than the outputs, or not finite.
-template <class Scalar, weight_matrix B>
+template <class Scalar, writable_matrix B>
 void fold_scale_and_centering(WeightLayout<Scalar> const& weight, B&& bias, ConstVectorRef<double> const& scale,
                               ConstVectorRef<double> const& shift, std::span<Interval const> parts) {
   auto const bias_fibre = detail::bias_layout(bias, weight.outputs);

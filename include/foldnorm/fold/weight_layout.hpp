@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 namespace foldnorm {
 
@@ -40,13 +41,19 @@ struct WeightLayout {
 
 // Any Eigen matrix, vector, block or Map whose entries can be addressed.
 template <class W>
-concept weight_matrix = requires(W& w) {
-  typename std::remove_cvref_t<W>::Scalar;
+concept weight_matrix = weight_scalar<typename std::remove_cvref_t<W>::Scalar> && requires(W& w) {
   w.data();
   w.innerStride();
   w.outerStride();
-}
-&&weight_scalar<typename std::remove_cvref_t<W>::Scalar>;
+};
+// ... and written.
+template <class W>
+concept writable_matrix =
+    weight_matrix<W> && !std::is_const_v<std::remove_pointer_t<decltype(std::declval<W&>().data())>>;
+// ... and is no row vector, which as a 1 x in weight would become 0.
+template <class W>
+concept foldable_matrix = writable_matrix<W> &&
+    (std::remove_cvref_t<W>::RowsAtCompileTime != 1 || std::remove_cvref_t<W>::ColsAtCompileTime == 1);
 
 namespace detail {
 

@@ -104,11 +104,13 @@ class Blame {
         break;
     }
     for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-      for (Piece const& piece : pieces(graph_, node, i)) {
+      Pieces const copies = pieces(graph_, node, i);
+      for (Index k = 0; k < copies.count; ++k) {
+        Piece const piece = copies[k];
         Index const begin = std::max(place.part.begin, piece.y_begin);
         Index const end_ = std::min(place.part.end, piece.y_begin + piece.length);
         if (begin >= end_) continue;
-        bool const cut = begin != place.part.begin || end_ != place.part.end;
+        bool const cut = end_ > piece.around(begin).end;
         if (node.op == Operator::attention && cut)
           return end(Reason::nonlinear, id);  // several heads, several mixtures
         Index const shift = piece.x_begin - piece.y_begin;
@@ -178,13 +180,16 @@ class Blame {
   Step through(Reader const& use, Interval part) const {
     Node const& node = graph_.node(use.node);
     Segments const& tolerated = facts_.tolerated(use.node);
-    for (Piece const& piece : pieces(graph_, node, use.operand)) {
+    Pieces const copies = pieces(graph_, node, use.operand);
+    for (Index k = 0; k < copies.count; ++k) {
+      Piece const piece = copies[k];
       Index const begin = std::max(part.begin, piece.x_begin);
       Index const end_ = std::min(part.end, piece.x_begin + piece.length);
       if (begin >= end_) continue;
       Index const shift = piece.y_begin - piece.x_begin;
       if (tolerated.covers(begin + shift, end_ + shift)) continue;
-      if (!tolerated.crosses(begin + shift, end_ + shift, piece.y_begin, piece.y_begin + piece.length)) {
+      Interval const room = piece.around(begin + shift);
+      if (!tolerated.crosses(begin + shift, end_ + shift, room.begin, room.end)) {
         return {Place{use.node, {begin + shift, end_ + shift}}, {}};
       }
       return end(node.op == Operator::attention ? Reason::read_unforgiven : Reason::feature_mix, use.node);

@@ -10,44 +10,56 @@
 #include <foldnorm/graph/fold_report.hpp>
 #include <foldnorm/graph/graph.hpp>
 
-#include <algorithm>
 #include <cstddef>
+#include <map>
 #include <ostream>
+#include <set>
 #include <string>
+#include <string_view>
 
 namespace foldnorm {
 
 namespace detail {
 
-inline std::string dot_style(Graph const& graph, NodeId id, FoldReport const& report) {
+// The report, by node and parameter: a drawing asks once for each.
+struct DrawnReport {
+  std::map<NodeId, Verdict const*> norms;
+  std::set<NodeId> dropped;
+  std::set<std::string_view> centered;
+
+  explicit DrawnReport(FoldReport const& report) {
+    for (Verdict const& norm : report.norms) norms.emplace(norm.norm, &norm);
+    for (Composition const& pair : report.compositions) dropped.insert(pair.scale);
+    for (Centering const& centering : report.centerings) centered.insert(centering.parameter);
+  }
+};
+
+inline std::string dot_style(Graph const& graph, NodeId id, DrawnReport const& report) {
   Node const& node = graph.node(id);
-  auto const norm = std::ranges::lower_bound(report.norms, id, {}, &Verdict::norm);
-  if (norm != report.norms.end() && norm->norm == id) {
-    return norm->folds() ? R"(, style=filled, fillcolor="#b7e1b0")" : R"(, style=filled, fillcolor="#f4b6ae")";
+  if (auto const norm = report.norms.find(id); norm != report.norms.end()) {
+    return norm->second->folds() ? R"(, style=filled, fillcolor="#b7e1b0")" : R"(, style=filled, fillcolor="#f4b6ae")";
   }
-  if (std::ranges::find(report.compositions, id, &Composition::scale) != report.compositions.end()) {
-    return ", style=dashed";
-  }
+  if (report.dropped.contains(id)) return ", style=dashed";
   for (ParameterId const parameter : node.parameters) {
-    if (parameter.present() && std::ranges::find(report.centerings, graph.parameter(parameter).name,
-                                                 &Centering::parameter) != report.centerings.end()) {
-      return R"(, color="#2457a5", penwidth=2)";
-    }
+    if (!parameter.present() || !report.centered.contains(graph.parameter(parameter).name)) continue;
+    bool const is_head = node.op == Operator::linear && graph.parameter(parameter).is_table;  // keeps a copy
+    if (!is_head) return R"(, color="#2457a5", penwidth=2)";
   }
   return "";
 }
 
-inline std::string dot_verdict(NodeId id, FoldReport const& report) {
-  auto const norm = std::ranges::lower_bound(report.norms, id, {}, &Verdict::norm);
-  if (norm == report.norms.end() || norm->norm != id) return "";
-  if (norm->folds()) return "\\nfolds";
-  return "\\nstays: " + std::string(to_string(norm->refusal->reason)) + ' ' + norm->refusal->blame_name;
+inline std::string dot_verdict(NodeId id, DrawnReport const& report) {
+  auto const norm = report.norms.find(id);
+  if (norm == report.norms.end()) return "";
+  auto const& refusal = norm->second->refusal;
+  return refusal ? "\\nstays: " + std::string(to_string(refusal->reason)) + ' ' + refusal->blame_name : "\\nfolds";
 }
 
 }  // namespace detail
 
 // Without a report, a plain drawing. Names need no escapes: the format allows letters, digits and _ . / - only.
 inline void write_dot(std::ostream& out, Graph const& graph, FoldReport const& report = {}) {
+  detail::DrawnReport const drawn(report);
   out << "digraph foldnorm {\n  rankdir=TB;\n  node [shape=box, fontname=\"sans-serif\", fontsize=11];\n"
          "  edge [arrowsize=0.7];\n";
   for (std::size_t n = 0; n < graph.nodes().size(); ++n) {
@@ -55,7 +67,7 @@ inline void write_dot(std::ostream& out, Graph const& graph, FoldReport const& r
     NodeId const id{static_cast<std::int32_t>(n)};
     out << "  \"" << node.name << "\" [label=\"" << node.name << "\\n" << to_string(node.op);
     if (node.features > 0) out << ' ' << node.features;
-    out << detail::dot_verdict(id, report) << '"' << detail::dot_style(graph, id, report) << "];\n";
+    out << detail::dot_verdict(id, drawn) << '"' << detail::dot_style(graph, id, drawn) << "];\n";
     for (NodeId const input : node.inputs)
       out << "  \"" << graph.node(input).name << "\" -> \"" << node.name << "\";\n";
   }

@@ -16,9 +16,11 @@
 #include <cstddef>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -37,11 +39,12 @@ class Folding {
  public:
   Folding(Graph const& graph, FoldReport const& report, Parameters const& parameters)
       : graph_(graph), report_(report), original_(parameters), parameters_(parameters) {
+    for (Centering const& centering : report.centerings) centerings_.emplace(centering.parameter, &centering);
     check_report();
-    for (std::size_t i = 0; i < report.compositions.size(); ++i) compose(report.compositions[i]);
+    for (Composition const& pair : report.compositions) compose(pair);
     for (std::string const& table : report.untied) untie(table);
     for (Centering const& centering : report.centerings) {
-      if (std::ranges::find(composed_, centering.parameter) == composed_.end()) center(centering);
+      if (!composed_.contains(centering.parameter)) center(centering);
     }
     for (Verdict const& norm : report.norms) {
       if (norm.folds()) changes_[norm.norm].op = Operator::rms_norm;
@@ -134,8 +137,9 @@ class Folding {
     std::string const& bias = name_of(pair.linear, Key::bias);
     bool const shifts = graph_.node(pair.scale).op == Operator::batch_norm;
     std::string const& scale = name_of(pair.scale, shifts ? Key::scale : Key::value);
-    auto const centering = std::ranges::find(report_.centerings, weight, &Centering::parameter);
-    require_report(centering != report_.centerings.end(), "a composition without a centering");
+    auto const found = centerings_.find(weight);
+    require_report(found != centerings_.end(), "a composition without a centering");
+    std::vector<Interval> const& parts = found->second->parts;
     value(scale);
     about(weight, [&] {
       std::visit(
@@ -146,7 +150,7 @@ class Folding {
             bool const is_zero = std::visit(
                 [&](auto& bias_values) {
                   fold_scale_and_centering(out_by_in(w), bias_values, original_.in_double(scale).col(0), shift,
-                                           std::span(centering->parts));
+                                           std::span(parts));
                   return bias_values.isZero(0);
                 },
                 b);
@@ -157,11 +161,12 @@ class Folding {
           },
           parameters_.at(weight));
     });
-    composed_.insert(composed_.end(), {weight, bias, scale});
+    composed_.insert({weight, bias, scale});
     parameters_.erase(scale);
     if (shifts) {
-      composed_.push_back(name_of(pair.scale, Key::shift));
-      parameters_.erase(composed_.back());
+      std::string const& shift = name_of(pair.scale, Key::shift);
+      composed_.insert(shift);
+      parameters_.erase(shift);
     }
     changes_[pair.scale].dropped_for = pair.linear;
   }
@@ -217,15 +222,16 @@ class Folding {
   Parameters parameters_;
   Graph folded_;
   std::map<NodeId, Change> changes_;
-  std::vector<std::string> composed_;  // parameters that compose() has dealt with
+  std::map<std::string_view, Centering const*> centerings_;  // of the report, by parameter
+  std::set<std::string> composed_;                           // parameters that compose() has dealt with
 };
 
 }  // namespace detail
 
 // Returns the folded graph with its parameters; the arguments are not changed. Parameters that the report does not name
-// keep their bits, and need not be there. A composed scale's parameters are gone. Throws std::invalid_argument if the
-// report is not one of this graph, or a parameter that it names is missing, of the wrong size, or holds a NaN or
-// infinity.
+// keep their bits, and need not be there. A composed scale's parameters are gone. Precondition: the report is one of this
+// very graph, for what it decided is not decided again. Throws std::invalid_argument if it names what the graph has not,
+// or a parameter that it names is missing, of the wrong size, or holds a NaN or infinity.
 inline FoldedModel fold_norms(Graph const& graph, FoldReport const& report, Parameters const& parameters) {
   return detail::Folding(graph, report, parameters).take();
 }

@@ -79,19 +79,46 @@ constexpr Flow flow_of(Operator op, bool training) {
   return Flow::unknown;
 }
 
-// Features [x_begin, x_begin + length) of one input become features [y_begin, y_begin + length) of the value.
+// Features [x_begin, x_begin + length) of one input become features [y_begin, y_begin + length) of the value. Intervals
+// that lie in one piece survive, and with heads (then x_begin = y_begin = 0) those that lie in one head.
 struct Piece {
   Index x_begin = 0;
   Index y_begin = 0;
   Index length = 0;
+  Index heads = 1;
+
+  Segments to_x(Segments const& of_y) const {
+    return in_one_head(of_y.inside(y_begin, y_begin + length, x_begin - y_begin));
+  }
+  Segments to_y(Segments const& of_x) const {
+    return in_one_head(of_x.inside(x_begin, x_begin + length, y_begin - x_begin));
+  }
+  Segments in_one_head(Segments const& kept) const { return heads == 1 ? kept : kept.inside_blocks(length / heads); }
+  // The features of the value in which an interval that begins at y must end.
+  Interval around(Index y) const {
+    Index const part = length / heads;
+    Index const begin = y_begin + (y - y_begin) / part * part;
+    return {begin, begin + part};
+  }
+};
+
+// `count` pieces, each y_step further down the value. Not a list: a file may ask for 2^31 of them.
+struct Pieces {
+  Piece first{};
+  Index count = 1;
+  Index y_step = 0;
+  Piece operator[](Index k) const {
+    Piece piece = first;
+    piece.y_begin += k * y_step;
+    return piece;
+  }
 };
 
 // How a rearranging node copies the features of its i-th input; no piece for inputs that it reads otherwise (queries
-// and keys). Intervals that lie in one piece survive, others do not: a shift of a whole token is no common shift of the
-// merged tokens, nor of several attention heads, each of which mixes tokens with weights of its own.
-inline std::vector<Piece> pieces(Graph const& graph, Node const& node, std::size_t i) {
+// and keys). A shift of a whole token is no common shift of the merged tokens, nor of several attention heads, each of
+// which mixes tokens with weights of its own.
+inline Pieces pieces(Graph const& graph, Node const& node, std::size_t i) {
   Index const features = graph.node(node.inputs[i]).features;
-  std::vector<Piece> result;
   switch (node.op) {
     case Operator::concat_features: {
       Index begin = 0;
@@ -101,14 +128,10 @@ inline std::vector<Piece> pieces(Graph const& graph, Node const& node, std::size
     case Operator::slice_features:
       return {{node.count(Key::start), 0, node.count(Key::length)}};
     case Operator::merge_tokens:
-      for (Index k = 0; k < node.count(Key::ratio); ++k) result.push_back({0, k * features, features});
-      return result;
-    case Operator::attention: {
-      if (i != 2) return {};
-      Index const length = features / node.count(Key::heads);
-      for (Index begin = 0; begin < features; begin += length) result.push_back({begin, begin, length});
-      return result;
-    }
+      return {{0, 0, features}, node.count(Key::ratio), features};
+    case Operator::attention:
+      if (i != 2) return {{}, 0};
+      return {{0, 0, features, node.count(Key::heads)}};
     default:
       return {{0, 0, features}};
   }
@@ -124,6 +147,7 @@ inline Index groups_of(Node const& node) {
 inline Segments pull_by_block(Segments const& tolerated, Index x_features, Index y_features, Index blocks,
                               bool forgives) {
   Segments result;
+  if (!forgives && tolerated.only_each().empty()) return result;  // nothing is dead
   Index const x_length = x_features / blocks;
   Index const y_length = y_features / blocks;
   for (Index k = 0; k < blocks; ++k) {
@@ -152,16 +176,13 @@ inline Segments pull(Graph const& graph, Node const& node, std::size_t i, Flow f
     case Flow::unknown:
       return Segments::none();
   }
-  std::vector<Piece> const copies = pieces(graph, node, i);
-  if (copies.empty()) {  // queries and keys: a head's part is free where nobody reads that head
+  Pieces const copies = pieces(graph, node, i);
+  if (copies.count == 0) {  // queries and keys: a head's part is free where nobody reads that head
     return pull_by_block(tolerated, features, node.features, node.count(Key::heads), false);
   }
-  Segments result = Segments::each(0, features);
-  for (Piece const& piece : copies) {
-    Segments const kept = tolerated.inside(piece.y_begin, piece.y_begin + piece.length, piece.x_begin - piece.y_begin);
-    result = meet(result, kept.with_each_outside(piece.x_begin, piece.x_begin + piece.length, features));
-  }
-  return result;
+  Segments result = copies.first.to_x(tolerated);
+  for (Index k = 1; k < copies.count && !result.empty(); ++k) result = meet(result, copies[k].to_x(tolerated));
+  return result.with_each_outside(copies.first.x_begin, copies.first.x_begin + copies.first.length, features);
 }
 
 // Z of a rearranging node's value, given the Z of every value before it. What an input does not reach, it leaves at
@@ -169,16 +190,13 @@ inline Segments pull(Graph const& graph, Node const& node, std::size_t i, Flow f
 inline Segments push_rearranged(Graph const& graph, Node const& node, std::vector<Segments> const& zero_mean) {
   Segments result = Segments::each(0, node.features);
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-    std::vector<Piece> const copies = pieces(graph, node, i);
-    if (copies.empty()) continue;
+    Pieces const copies = pieces(graph, node, i);
+    if (copies.count == 0) continue;
     Segments const& z = zero_mean[static_cast<std::size_t>(node.inputs[i].index)];
     Segments reached;
-    for (Piece const& piece : copies) {
-      Segments const part = z.inside(piece.x_begin, piece.x_begin + piece.length, piece.y_begin - piece.x_begin);
-      for (Segments::Run const& run : part.runs()) reached.append(run);
-    }
-    result = meet(result, reached.with_each_outside(copies.front().y_begin,
-                                                    copies.back().y_begin + copies.back().length, node.features));
+    for (Index k = 0; k < copies.count && !z.empty(); ++k) reached.append(copies[k].to_y(z));
+    Piece const last = copies[copies.count - 1];
+    result = meet(result, reached.with_each_outside(copies.first.y_begin, last.y_begin + last.length, node.features));
   }
   return result;
 }
@@ -186,9 +204,8 @@ inline Segments push_rearranged(Graph const& graph, Node const& node, std::vecto
 // The regions of a rearranged value that come from its i-th input, in that input's features.
 inline Segments pull_regions(Graph const& graph, Node const& node, std::size_t i, Segments const& regions) {
   Segments result;
-  for (Piece const& piece : pieces(graph, node, i)) {
-    result.unite(regions.inside(piece.y_begin, piece.y_begin + piece.length, piece.x_begin - piece.y_begin));
-  }
+  Pieces const copies = pieces(graph, node, i);
+  for (Index k = 0; k < copies.count && !regions.empty(); ++k) result.unite(copies[k].to_x(regions));
   return result;
 }
 

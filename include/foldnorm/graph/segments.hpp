@@ -144,6 +144,11 @@ class Segments {
     runs_.push_back(run);
   }
 
+  // Appends a list that does not begin before this one ends.
+  void append(Segments const& other) {
+    for (Run const& run : other.runs_) append(run);
+  }
+
   std::vector<Interval> intervals() const {
     std::vector<Interval> result;
     for (Run const& run : runs_) {

@@ -39,10 +39,16 @@ inline double parse_number(KeyRow const& key, std::string_view text) {
   if (text.find_first_not_of(is_integer ? "0123456789" : "0123456789+-.eE") != std::string_view::npos) {
     throw malformed(is_integer ? "an integer" : "a finite decimal number");
   }
+  std::string_view const digits = text.starts_with('+') ? text.substr(1) : text;  // from_chars takes no plus
   double number = 0;
-  auto const result = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (result.ec != std::errc{} || result.ptr != text.data() + text.size()) throw malformed("a finite decimal number");
-  return number;
+  auto const result = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  bool const two_signs = text.starts_with("+-");
+  bool const is_whole = result.ptr == digits.data() + digits.size() && !two_signs;
+  // Beyond the range on the small side is a decimal number like any other, and rounds to zero.
+  bool const is_tiny = result.ec == std::errc::result_out_of_range &&
+                       (digits.find("e-") != std::string_view::npos || digits.find("E-") != std::string_view::npos);
+  if (!is_whole || (result.ec != std::errc{} && !is_tiny)) throw malformed("a finite decimal number");
+  return is_tiny ? 0 : number;
 }
 
 inline std::vector<std::string_view> split_words(std::string_view line) {

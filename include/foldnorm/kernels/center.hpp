@@ -36,6 +36,7 @@ void center_sample(Scalar const* x, Index n, Scalar* y) {
 // row-major, transposed and inner-strided ones are copied.
 template <dense_expression X>
 void center(Eigen::MatrixBase<X> const& x, MatrixRef<typename X::Scalar> y) {
+  check_strides(x, "center: x");
   ConstMatrixRef<typename X::Scalar> const source(x.derived());
   check_same_shape(source, y, "center: x, y");
   check_no_partial_overlap(source, y, "center: x, y");

@@ -28,6 +28,7 @@ void layer_norm(Eigen::MatrixBase<X> const& x, OptionalVector<typename X::Scalar
                 OptionalVector<typename X::Scalar> const& beta, typename X::Scalar eps, MatrixRef<typename X::Scalar> y,
                 Accuracy accuracy = Accuracy::fast) {
   using Scalar = typename X::Scalar;
+  check_strides(x, "layer_norm: x");
   detail::normalize<detail::LayerNormPolicy, Scalar>(ConstMatrixRef<Scalar>(x.derived()), gamma, beta, eps, y, nullptr,
                                                      accuracy, "layer_norm");
 }
@@ -38,6 +39,7 @@ void layer_norm(Eigen::MatrixBase<X> const& x, OptionalVector<typename X::Scalar
                 OptionalVector<typename X::Scalar> const& beta, typename X::Scalar eps, MatrixRef<typename X::Scalar> y,
                 NormStatistics<typename X::Scalar>& statistics, Accuracy accuracy = Accuracy::fast) {
   using Scalar = typename X::Scalar;
+  check_strides(x, "layer_norm: x");
   detail::normalize<detail::LayerNormPolicy, Scalar>(ConstMatrixRef<Scalar>(x.derived()), gamma, beta, eps, y,
                                                      &statistics, accuracy, "layer_norm");
 }
@@ -65,6 +67,7 @@ void layer_norm_backward(Eigen::MatrixBase<DY> const& dy, ConstMatrixRef<typenam
                          OptionalVectorRef<typename DY::Scalar> dgamma, OptionalVectorRef<typename DY::Scalar> dbeta,
                          Accuracy = Accuracy::fast) {
   using Scalar = typename DY::Scalar;
+  check_strides(dy, "layer_norm_backward: dy");
   detail::normalize_backward<detail::LayerNormPolicy, Scalar>(ConstMatrixRef<Scalar>(dy.derived()), x, gamma,
                                                               statistics, dx, dgamma, dbeta, "layer_norm_backward");
 }

@@ -106,6 +106,7 @@ void normalize_backward(ConstMatrixRef<Scalar> const& dy, ConstMatrixRef<Scalar>
   check_vector_apart(gamma, dx, {function, "gamma, dx"});
   check_vector_apart(dgamma, dx, {function, "dgamma, dx"});
   check_vector_apart(dbeta, dx, {function, "dbeta, dx"});
+  check_vectors_apart(dgamma, dbeta, {function, "dgamma, dbeta"});
 
   Index const n = x.rows();
   FeatureSums<Scalar> sum_dgamma(dgamma.present(), n);
