@@ -702,7 +702,9 @@ TEST_CASE("fold_centering: parts of a plain matrix are those of its layout; a co
   CHECK(b == b_expected);
   CHECK(is_centered(w.topRows(2)));
   CHECK_FALSE(is_centered(w.middleRows(2, 1)));
-  auto const folds = [](auto& weight, auto& bias) { return requires { fold_centering(weight, bias); }; };
+  auto const folds = [](auto& weight, auto& bias) {
+    return requires { fold_centering(weight, bias); };
+  };
   Eigen::MatrixXd const constant = w;
   CHECK(folds(w, b));
   CHECK_FALSE(folds(constant, b));

@@ -229,9 +229,9 @@ class Folding {
 }  // namespace detail
 
 // Returns the folded graph with its parameters; the arguments are not changed. Parameters that the report does not name
-// keep their bits, and need not be there. A composed scale's parameters are gone. Precondition: the report is one of this
-// very graph, for what it decided is not decided again. Throws std::invalid_argument if it names what the graph has not,
-// or a parameter that it names is missing, of the wrong size, or holds a NaN or infinity.
+// keep their bits, and need not be there. A composed scale's parameters are gone. Precondition: the report is one of
+// this very graph, for what it decided is not decided again. Throws std::invalid_argument if it names what the graph
+// has not, or a parameter that it names is missing, of the wrong size, or holds a NaN or infinity.
 inline FoldedModel fold_norms(Graph const& graph, FoldReport const& report, Parameters const& parameters) {
   return detail::Folding(graph, report, parameters).take();
 }
