@@ -11,9 +11,12 @@
 #include <foldnorm/core/check.hpp>
 #include <foldnorm/core/types.hpp>
 // kernels: matrix -> kernel -> matrix, and the gradients back
+#include <foldnorm/kernels/add_norm.hpp>
 #include <foldnorm/kernels/center.hpp>
 #include <foldnorm/kernels/layer_norm.hpp>
+#include <foldnorm/kernels/parallel_layer_norm.hpp>
 #include <foldnorm/kernels/rms_norm.hpp>
+#include <foldnorm/kernels/token_rows.hpp>
 // fold: weights in, weights out
 #include <foldnorm/fold/centering.hpp>
 #include <foldnorm/fold/weight_layout.hpp>

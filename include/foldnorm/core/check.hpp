@@ -8,10 +8,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 namespace foldnorm {
 
@@ -47,12 +49,6 @@ inline void check_size(Index actual, Index expected, ArgumentNames const& what) 
   if (actual != expected) {
     throw shape_error(what.text() + ": size " + std::to_string(actual) + ", expected " + std::to_string(expected));
   }
-}
-
-// An optional argument is either absent or of the expected size.
-template <class V>
-void check_optional_size(V const& v, Index expected, ArgumentNames const& what) {
-  if (v.present()) check_size(v.size(), expected, what);
 }
 
 template <real_scalar Scalar>
@@ -104,19 +100,18 @@ void check_no_partial_overlap(A const& a, B const& b, ArgumentNames const& what)
   }
 }
 
-// A vector that is read (or written) for every sample must not lie inside what is written for one of them.
-template <class V, class M>
-void check_vector_apart(V const& vector, M const& written, ArgumentNames const& what) {
-  AddressRange const range = addresses(written.data(), written.rows(), written.cols(), written.outerStride());
-  if (addresses(vector.data(), vector.size(), 1, 0).meets(range)) {
-    throw std::invalid_argument(what.text() + ": overlap in memory");
+// What is read (or written) for every sample must not lie inside what is written for one of them. A vector counts as a
+// matrix of one column.
+template <class A, class B>
+void check_apart(A const& a, B const& b, ArgumentNames const& what) {
+  bool overlap = false;
+  if constexpr (std::same_as<std::remove_cvref_t<decltype(*a.data())>, std::remove_cvref_t<decltype(*b.data())>>) {
+    overlap = views_overlap(a, b);
+  } else {
+    overlap = addresses(a.data(), a.rows(), a.cols(), a.outerStride())
+                  .meets(addresses(b.data(), b.rows(), b.cols(), b.outerStride()));
   }
-}
-template <class V>
-void check_vectors_apart(V const& a, V const& b, ArgumentNames const& what) {
-  if (addresses(a.data(), a.size(), 1, 0).meets(addresses(b.data(), b.size(), 1, 0))) {
-    throw std::invalid_argument(what.text() + ": overlap in memory");
-  }
+  if (overlap) throw std::invalid_argument(what.text() + ": overlap in memory");
 }
 
 // Eigen's Ref takes an outer stride of 0 (one column shown many times) for "not set", and would read past the column.

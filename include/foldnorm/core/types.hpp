@@ -19,9 +19,15 @@ namespace foldnorm {
 
 using Index = Eigen::Index;
 
-// The scalars in which the kernels store and compute.
+// The scalars in which kernels compute.
 template <class T>
 concept real_scalar = std::same_as<T, float> || std::same_as<T, double>;
+
+// The scalars in which norms store: half and bfloat16 are computed in float and rounded once, when they are stored.
+template <class T>
+concept storage_scalar = real_scalar<T> || std::same_as<T, Eigen::half> || std::same_as<T, Eigen::bfloat16>;
+template <storage_scalar T>
+using Compute = std::conditional_t<std::same_as<T, double>, double, float>;
 
 template <class Scalar>
 using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
@@ -42,66 +48,82 @@ using ConstMatrixRef = Eigen::Ref<Matrix<Scalar> const, 0, Eigen::OuterStride<>>
 template <class Scalar>
 using ConstVectorRef = Eigen::Ref<Vector<Scalar> const>;
 
-// A matrix-shaped Eigen expression over a scalar that the kernels know.
+// A matrix-shaped Eigen expression over a scalar that kernels compute in, or that norms store.
 template <class X>
 concept dense_expression = std::derived_from<X, Eigen::MatrixBase<X>> && real_scalar<typename X::Scalar>;
+template <class X>
+concept stored_expression = storage_scalar<typename X::Scalar> && requires(X const& x) {
+  []<class D>(Eigen::MatrixBase<D> const&) {}(x);  // derived, if not directly: a segment is a kind of block
+};
 
 // "No such argument": layer_norm(x, none, none, eps, y) has neither gamma nor beta.
 struct none_t {};
 inline constexpr none_t none{};
 
-// A vector argument that may be absent. Converts from `none`, {} and any vector expression of the right scalar; it
-// refers to the caller's data (a copy is held only where ConstVectorRef copies), so it must not outlive the call.
-template <real_scalar Scalar>
-class OptionalVector {
- public:
-  OptionalVector() : view_(Eigen::Map<Vector<Scalar> const>(nullptr, 0)), present_(false) {}
-  OptionalVector(none_t)
-      : OptionalVector() {}  // NOLINT(google-explicit-constructor): an argument type, meant to convert
+// gamma and beta of a norm over Scalar: `none`, or an expression over Scalar or over the type that it computes in. An
+// expression that is a vector at compile time has one value per feature, any other one per feature and column.
+template <class G, class Scalar>
+concept norm_parameter = std::same_as<G, none_t> ||
+    (stored_expression<G> &&
+     (std::same_as<typename G::Scalar, Scalar> || std::same_as<typename G::Scalar, Compute<Scalar>>));
+
+// A gradient that the caller may not want (`none`, {}): a vector for parameters per feature, a matrix for parameters
+// per feature and column, over Scalar or the type it computes in. Refers to the caller's memory.
+template <storage_scalar Scalar>
+class OptionalOutput {
+  using C = Compute<Scalar>;
   template <class V>
-  requires std::same_as<typename V::Scalar, Scalar> OptionalVector(
-      Eigen::MatrixBase<V> const& vector)  // NOLINT(google-explicit-constructor)
-      : view_(vector.derived()), present_(true) {}
-  OptionalVector(OptionalVector const&) = delete;
-  OptionalVector& operator=(OptionalVector const&) = delete;
+  static constexpr bool writable =
+      (std::same_as<typename V::Scalar, Scalar> ||
+       std::same_as<typename V::Scalar, C>)&&std::convertible_to<V&, MatrixRef<typename V::Scalar>> &&
+      (V::RowsAtCompileTime != 1 || V::ColsAtCompileTime == 1);
 
-  bool present() const { return present_; }
-  Index size() const { return view_.size(); }
-  Scalar const* data() const { return view_.data(); }
-
- private:
-  ConstVectorRef<Scalar> view_;
-  bool present_;
-};
-
-// A vector to be written that the caller may not want (`none`, {}).
-template <real_scalar Scalar>
-class OptionalVectorRef {
  public:
-  OptionalVectorRef() = default;
-  OptionalVectorRef(none_t) {}  // NOLINT(google-explicit-constructor): an argument type, meant to convert
+  OptionalOutput() = default;
+  OptionalOutput(none_t) {}  // NOLINT(google-explicit-constructor): an argument type, meant to convert
   template <class V>
-  requires std::convertible_to<V&, VectorRef<Scalar>> OptionalVectorRef(V& vector)
-      : OptionalVectorRef(VectorRef<Scalar>(vector)) {}  // NOLINT(google-explicit-constructor)
+  requires writable<V> OptionalOutput(V& matrix)
+      : OptionalOutput(MatrixRef<typename V::Scalar>(matrix), V::IsVectorAtCompileTime) {
+  }  // NOLINT(google-explicit-constructor)
   // m.col(0) is a temporary.
   template <class V>
-  requires std::same_as<typename V::Scalar, Scalar> && std::convertible_to<V&, VectorRef<Scalar>> OptionalVectorRef(
-      Eigen::MatrixBase<V> const&& block)  // NOLINT(google-explicit-constructor)
-      : OptionalVectorRef(VectorRef<Scalar>(block.const_cast_derived())) {}
-  OptionalVectorRef(OptionalVectorRef const&) = delete;
-  OptionalVectorRef& operator=(OptionalVectorRef const&) = delete;
+  requires writable<V> OptionalOutput(Eigen::MatrixBase<V> const&& block)  // NOLINT(google-explicit-constructor)
+      : OptionalOutput(MatrixRef<typename V::Scalar>(block.const_cast_derived()), V::IsVectorAtCompileTime) {}
+  OptionalOutput(OptionalOutput const&) = delete;
+  OptionalOutput& operator=(OptionalOutput const&) = delete;
 
   bool present() const { return present_; }
-  Index size() const { return size_; }
-  Scalar* data() { return data_; }
-  Scalar const* data() const { return data_; }
+  bool is_vector() const { return vector_; }
+  Index rows() const { return rows_; }
+  Index cols() const { return columns_; }
+  Index size() const { return rows_ * columns_; }
+  Index outerStride() const { return stride_; }
+
+  // Calls use(data) with a pointer to Scalar or to the type it computes in.
+  template <class Use>
+  void visit(Use use) const {
+    if (computed_) {
+      use(computed_);
+    } else {
+      use(stored_);
+    }
+  }
 
  private:
-  explicit OptionalVectorRef(VectorRef<Scalar>&& view) : data_(view.data()), size_(view.size()), present_(true) {}
+  template <class P>
+  OptionalOutput(MatrixRef<P>&& view, bool vector)
+      : rows_(view.rows()), columns_(view.cols()), stride_(view.outerStride()), present_(true), vector_(vector) {
+    if constexpr (std::same_as<P, Scalar>) {
+      stored_ = view.data();
+    } else {
+      computed_ = view.data();
+    }
+  }
 
-  Scalar* data_ = nullptr;
-  Index size_ = 0;
-  bool present_ = false;
+  Scalar* stored_ = nullptr;
+  C* computed_ = nullptr;
+  Index rows_ = 0, columns_ = 0, stride_ = 0;
+  bool present_ = false, vector_ = false;
 };
 
 }  // namespace foldnorm

@@ -17,14 +17,15 @@ namespace foldnorm {
 namespace detail {
 
 template <real_scalar Scalar>
-void center_sample(Scalar const* x, Index n, Scalar* y) {
+void center_sample(Scalar const* from, Index n, Scalar* y) {
+  auto const x = [from](Index i) { return from[i]; };
   SampleStatistics s;
   find_mean(x, n, s);
   if (!std::isfinite(s.mean_high)) {  // a sum of differences beyond the range: scale to about 1
     s = SampleStatistics{.scale = rescue_scale(largest_magnitude(x, n), 0)};
     find_mean(x, n, s);
   }
-  for (Index i = 0; i < n; ++i) y[i] = static_cast<Scalar>(deviation(x[i], s) / s.scale);
+  for (Index i = 0; i < n; ++i) y[i] = static_cast<Scalar>(deviation(x(i), s) / s.scale);
 }
 
 }  // namespace detail

@@ -18,12 +18,15 @@ struct SampleStatistics {
   double mean_low = 0;
   double inverse_deviation = 0;  // 1 / sqrt(moment of x * scale + eps * scale^2); 0 where xhat is 0 by definition
   double scale = 1;              // power of two; differs from 1 only for double samples near the ends of the range
+  bool exact = false;            // found by arithmetic in double, because the sample left the range of the fast mode
 };
 
-// Sized and filled by a forward; a backward takes it together with the x of that forward. One per sample (column).
-template <real_scalar Scalar>
+// Sized and filled by a forward; a backward takes it together with the x of that forward. One per sample: per column,
+// or per group of norm_size features, column by column. Filling it again for the same shape allocates nothing.
+template <storage_scalar Scalar>
 struct NormStatistics {
   Index features = 0;
+  Index norm_size = 0;
   std::vector<SampleStatistics> samples;
 };
 

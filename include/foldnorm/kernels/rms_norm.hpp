@@ -23,53 +23,45 @@ namespace foldnorm {
 // infinite elements and xhat = 0 at the others; other samples keep their bits. NaN in gamma or beta spoils its own
 // feature. Double storage: all finite x; an xhat below 2^-1022 loses digits before the gain reaches it.
 // An expression x is evaluated once; row-major, transposed and inner-strided ones are copied.
-template <dense_expression X>
-void rms_norm(Eigen::MatrixBase<X> const& x, OptionalVector<typename X::Scalar> const& gamma,
-              OptionalVector<typename X::Scalar> const& beta, typename X::Scalar eps, MatrixRef<typename X::Scalar> y,
-              Accuracy accuracy = Accuracy::fast) {
-  using Scalar = typename X::Scalar;
+template <stored_expression X, norm_parameter<typename X::Scalar> Gamma, norm_parameter<typename X::Scalar> Beta>
+void rms_norm(Eigen::MatrixBase<X> const& x, Gamma const& gamma, Beta const& beta, Compute<typename X::Scalar> eps,
+              MatrixRef<typename X::Scalar> y, Accuracy accuracy = Accuracy::fast) {
   check_strides(x, "rms_norm: x");
-  detail::normalize<detail::RMSNormPolicy, Scalar>(ConstMatrixRef<Scalar>(x.derived()), gamma, beta, eps, y, nullptr,
-                                                   accuracy, "rms_norm");
+  detail::normalize<detail::RMSNormPolicy, typename X::Scalar>(x.derived(), gamma, beta, eps, y,
+                                                               {"rms_norm", nullptr, accuracy});
 }
 
 // The same, and keeps in `statistics` (resized) what rms_norm_backward needs.
-template <dense_expression X>
-void rms_norm(Eigen::MatrixBase<X> const& x, OptionalVector<typename X::Scalar> const& gamma,
-              OptionalVector<typename X::Scalar> const& beta, typename X::Scalar eps, MatrixRef<typename X::Scalar> y,
-              NormStatistics<typename X::Scalar>& statistics, Accuracy accuracy = Accuracy::fast) {
-  using Scalar = typename X::Scalar;
+template <stored_expression X, norm_parameter<typename X::Scalar> Gamma, norm_parameter<typename X::Scalar> Beta>
+void rms_norm(Eigen::MatrixBase<X> const& x, Gamma const& gamma, Beta const& beta, Compute<typename X::Scalar> eps,
+              MatrixRef<typename X::Scalar> y, NormStatistics<typename X::Scalar>& statistics,
+              Accuracy accuracy = Accuracy::fast) {
   check_strides(x, "rms_norm: x");
-  detail::normalize<detail::RMSNormPolicy, Scalar>(ConstMatrixRef<Scalar>(x.derived()), gamma, beta, eps, y,
-                                                   &statistics, accuracy, "rms_norm");
+  detail::normalize<detail::RMSNormPolicy, typename X::Scalar>(x.derived(), gamma, beta, eps, y,
+                                                               {"rms_norm", &statistics, accuracy});
 }
 
 // The same, returned.
-template <dense_expression X>
-Matrix<typename X::Scalar> rms_norm(Eigen::MatrixBase<X> const& x, OptionalVector<typename X::Scalar> const& gamma,
-                                    OptionalVector<typename X::Scalar> const& beta, typename X::Scalar eps,
-                                    Accuracy accuracy = Accuracy::fast) {
+template <stored_expression X, norm_parameter<typename X::Scalar> Gamma, norm_parameter<typename X::Scalar> Beta>
+Matrix<typename X::Scalar> rms_norm(Eigen::MatrixBase<X> const& x, Gamma const& gamma, Beta const& beta,
+                                    Compute<typename X::Scalar> eps, Accuracy accuracy = Accuracy::fast) {
   Matrix<typename X::Scalar> y(x.rows(), x.cols());
   rms_norm(x, gamma, beta, eps, y, accuracy);
   return y;
 }
 
 // Gradients of a loss from dy = dloss/dy (n x m), the x of the forward and the statistics it kept.
-// Overwrites dx (n x m), dgamma and dbeta (n, or `none`); with no samples dgamma = dbeta = 0. dx may be dy or x itself
-// (same bits); any other overlap throws, as do shapes that disagree and statistics of another shape, before anything is
-// written. A sample of zeros with eps = 0 has dx = 0 and adds nothing to dgamma. NaN in dy makes dx of its sample NaN,
-// and dgamma, dbeta at its feature; NaN in gamma all of dx; a bad sample x spoils its dx, and dgamma where xhat is NaN,
-// not dbeta. Both accuracies are computed in double and rounded once.
-template <dense_expression DY>
+// Writes or adds to dx (n x m), dgamma and dbeta (each like its parameter, or `none`); with no samples dgamma = dbeta =
+// 0.
+template <stored_expression DY, norm_parameter<typename DY::Scalar> Gamma>
 void rms_norm_backward(Eigen::MatrixBase<DY> const& dy, ConstMatrixRef<typename DY::Scalar> const& x,
-                       OptionalVector<typename DY::Scalar> const& gamma,
-                       NormStatistics<typename DY::Scalar> const& statistics, MatrixRef<typename DY::Scalar> dx,
-                       OptionalVectorRef<typename DY::Scalar> dgamma, OptionalVectorRef<typename DY::Scalar> dbeta,
-                       Accuracy = Accuracy::fast) {
+                       Gamma const& gamma, NormStatistics<typename DY::Scalar> const& statistics,
+                       MatrixRef<typename DY::Scalar> dx, OptionalOutput<typename DY::Scalar> const& dgamma,
+                       OptionalOutput<typename DY::Scalar> const& dbeta, BackwardOptions const& options = {}) {
   using Scalar = typename DY::Scalar;
   check_strides(dy, "rms_norm_backward: dy");
-  detail::normalize_backward<detail::RMSNormPolicy, Scalar>(ConstMatrixRef<Scalar>(dy.derived()), x, gamma, statistics,
-                                                            dx, dgamma, dbeta, "rms_norm_backward");
+  detail::normalize_backward<detail::RMSNormPolicy, Scalar, false>({dy.derived(), x, statistics}, gamma,
+                                                                   {dx, dgamma, dbeta}, options, "rms_norm_backward");
 }
 
 }  // namespace foldnorm

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT
-// foldnorm/kernels/detail/moments.hpp -- mean in two words, biased variance and mean square of one sample.
+// foldnorm/kernels/detail/moments.hpp -- exact statistics of one sample: mean in two words, biased variance, mean
+// square.
 //
 //   K = x[0],   mean = K + mean(x - K),   var = mean((x - mean)^2)
 //
 // Two passes. Shifting by K = x[0] makes constant samples exact (every term is 0). No one-pass mean(x^2) - mean(x)^2:
 // at mean 1e3 it has lost the variance in float, and clipping the negative result only hides that.
+//
+// A sample is anything with sample(i) == its feature i as float or double. This is the accurate mode, and where the
+// fast mode takes the samples that leave its range.
 #pragma once
 
 #include <foldnorm/kernels/detail/sums.hpp>
@@ -13,6 +17,7 @@
 #include <algorithm>
 #include <cmath>
 #include <concepts>
+#include <type_traits>
 
 namespace foldnorm::detail {
 
@@ -24,49 +29,52 @@ struct RMSNormPolicy {
   static constexpr bool subtracts_mean = false;
 };
 
+template <class Sample>
+using ValueOf = std::remove_cvref_t<std::invoke_result_t<Sample const&, Index>>;
+
 // x * scale as a double, whose range holds all squares of floats: only samples of doubles ever need the scale.
 inline double scaled(float x, double) { return static_cast<double>(x); }
 inline double scaled(double x, double scale) { return x * scale; }
 
 // x * scale - mean, with the mean in two words.
-template <real_scalar Scalar>
-double deviation(Scalar x, SampleStatistics const& s) {
+template <real_scalar C>
+double deviation(C x, SampleStatistics const& s) {
   return (scaled(x, s.scale) - s.mean_high) - s.mean_low;
 }
 
 // Writes the mean of x * scale into s.
-template <real_scalar Scalar>
-void find_mean(Scalar const* x, Index n, SampleStatistics& s) {
-  double const shift = scaled(x[0], s.scale);
-  Sum<Scalar> sum;
-  for_each_lane(n, [&](Index i, int lane) { sum.add_difference(lane, scaled(x[i], s.scale), shift); });
+template <class Sample>
+void find_mean(Sample const& x, Index n, SampleStatistics& s) {
+  double const shift = scaled(x(0), s.scale);
+  Sum<ValueOf<Sample>> sum;
+  for_each_lane(n, [&](Index i, int lane) { sum.add_difference(lane, scaled(x(i), s.scale), shift); });
   TwoWords const d = divide(sum.total(), static_cast<double>(n));
   TwoWords const mean = two_sum(shift, d.high);
   s.mean_high = mean.high;
   s.mean_low = mean.low + d.low;
 }
 
-template <real_scalar Scalar>
-double mean_square_deviation(Scalar const* x, Index n, SampleStatistics const& s) {
-  Sum<Scalar> squares;
+template <class Sample>
+double mean_square_deviation(Sample const& x, Index n, SampleStatistics const& s) {
+  Sum<ValueOf<Sample>> squares;
   for_each_lane(n, [&](Index i, int lane) {
-    double const e = deviation(x[i], s);
+    double const e = deviation(x(i), s);
     squares.add(lane, e * e);
   });
   return squares.total().high / static_cast<double>(n);
 }
 
 // The norm's second moment of x * scale: variance, or mean square. Writes the mean into s where the norm has one.
-template <class Policy, real_scalar Scalar>
-double find_second_moment(Scalar const* x, Index n, SampleStatistics& s) {
+template <class Policy, class Sample>
+double find_second_moment(Sample const& x, Index n, SampleStatistics& s) {
   if constexpr (Policy::subtracts_mean) find_mean(x, n, s);
   return mean_square_deviation(x, n, s);
 }
 
-template <real_scalar Scalar>
-double largest_magnitude(Scalar const* x, Index n) {
-  Scalar largest = 0;
-  for (Index i = 0; i < n; ++i) largest = std::max(largest, std::abs(x[i]));
+template <class Sample>
+double largest_magnitude(Sample const& x, Index n) {
+  ValueOf<Sample> largest = 0;
+  for (Index i = 0; i < n; ++i) largest = std::max(largest, std::abs(x(i)));
   return static_cast<double>(largest);
 }
 
@@ -80,11 +88,11 @@ inline double rescue_scale(double largest, double eps) {
 }
 
 // Statistics of one sample of n >= 1 features, finite for every finite sample.
-template <class Policy, real_scalar Scalar>
-SampleStatistics sample_statistics(Scalar const* x, Index n, double eps) {
+template <class Policy, class Sample>
+SampleStatistics sample_statistics(Sample const& x, Index n, double eps) {
   SampleStatistics s;
   double moment = find_second_moment<Policy>(x, n, s);
-  if constexpr (std::same_as<Scalar, double>) {
+  if constexpr (std::same_as<ValueOf<Sample>, double>) {
     // Within these limits no square that matters, and no low word, left the range of double. NaN is outside.
     if (!(moment >= 0x1p-800 && moment + eps <= 0x1p800)) {
       double const scale = rescue_scale(largest_magnitude(x, n), eps);
@@ -98,8 +106,9 @@ SampleStatistics sample_statistics(Scalar const* x, Index n, double eps) {
     }
   }
   // Without spread xhat is 0 even for eps = 0; with one feature LayerNorm is constant, so its derivative is 0 as well.
-  bool const flat = moment + eps == 0 || (Policy::subtracts_mean && n == 1 && std::isfinite(x[0]));
+  bool const flat = moment + eps == 0 || (Policy::subtracts_mean && n == 1 && std::isfinite(x(0)));
   s.inverse_deviation = flat ? 0 : 1 / std::sqrt(moment + eps);
+  s.exact = true;
   return s;
 }
 

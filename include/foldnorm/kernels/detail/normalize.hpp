@@ -1,122 +1,138 @@
 // SPDX-License-Identifier: MIT
-// foldnorm/kernels/detail/normalize.hpp -- the forward of both norms: statistics of a sample, then one pass over it.
+// foldnorm/kernels/detail/normalize.hpp -- the forward of every norm: check the arguments, choose a path, share
+// columns.
 //
-//   y = gamma * xhat + beta,   xhat = (x - mean) / sqrt(var + eps)     LayerNorm
-//                              xhat =  x         / sqrt(ms  + eps)     RMSNorm
-//
-// Never x * a + b with b = -mean * a: it cancels at the end, and constant samples would no longer give beta.
+// The path depends on norm_size and types alone, so that a sample's bits depend on nothing but the sample.
 #pragma once
 
 #include <foldnorm/core/accuracy.hpp>
 #include <foldnorm/core/check.hpp>
-#include <foldnorm/core/types.hpp>
-#include <foldnorm/kernels/detail/moments.hpp>
-#include <foldnorm/kernels/norm_statistics.hpp>
+#include <foldnorm/core/parallel.hpp>
+#include <foldnorm/kernels/detail/arguments.hpp>
+#include <foldnorm/kernels/detail/long_samples.hpp>
+#include <foldnorm/kernels/detail/short_groups.hpp>
 
-#include <concepts>
-#include <variant>
+#include <bit>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
 
 namespace foldnorm::detail {
 
-// Gain and shift as functions of (value, feature): present or absent is decided once per call, not per element.
-struct Unchanged {
-  template <real_scalar T>
-  T operator()(T value, Index) const {
-    return value;
+// Outputs from this size on go past the caches: with the input they fill a last-level cache of 32 MiB, and whatever
+// reads them next would find only their end there.
+inline constexpr Index streaming_bytes = Index{16} << 20;
+
+// Only where every sample begins at a pack's boundary: lines that are part streamed, part stored cost more than they
+// save.
+template <class T>
+bool streamable(Columns<T> const& y, Index norm_size) {
+  auto const aligned = [](Index bytes) { return bytes % pack_bytes == 0; };
+  return reinterpret_cast<std::uintptr_t>(y.data) % pack_bytes == 0 &&
+         aligned(y.stride * static_cast<Index>(sizeof(T))) &&
+         (norm_size < width<Compute<T>> || aligned(norm_size * static_cast<Index>(sizeof(T))));
+}
+
+// The fast kernel for samples begin .. end - 1. Columns shorter than a pack are too rare for a path of their own.
+template <class Norm, class Operands>
+void normalize_samples(Operands const& operands, Traffic traffic, Index begin, Index end) {
+  using C = typename Operands::C;
+  constexpr int shortest = Operands::grouped ? 2 : width<C>;
+  if (is_short_group<C>(operands.norm_size) && operands.norm_size >= shortest) {
+    unrolled<std::bit_width(unsigned{longest_short_group<C> / shortest})>([&](auto power) {
+      constexpr int d = shortest << power;
+      if (operands.norm_size == d) ShortGroups<Norm, d, Operands>(operands, traffic).normalize(begin, end);
+    });
+  } else {
+    LongSamples<Norm, Operands>(operands, traffic).normalize(begin, end);
   }
+}
+
+// A call's last three arguments under one name.
+template <storage_scalar T>
+struct NormCall {
+  char const* function;
+  NormStatistics<T>* statistics = nullptr;  // null: not wanted
+  Accuracy accuracy = Accuracy::fast;
 };
-template <real_scalar Scalar>
-struct Times {
-  Scalar const* gamma;
-  template <real_scalar T>
-  T operator()(T value, Index i) const {
-    return value * static_cast<T>(gamma[i]);
-  }
-};
-template <real_scalar Scalar>
-struct Plus {
-  Scalar const* beta;
-  template <real_scalar T>
-  T operator()(T value, Index i) const {
-    return value + static_cast<T>(beta[i]);
-  }
-};
 
-template <template <class> class Present, real_scalar Scalar>
-std::variant<Unchanged, Present<Scalar>> present_or_unchanged(OptionalVector<Scalar> const& vector) {
-  if (vector.present()) return Present<Scalar>{vector.data()};
-  return Unchanged{};
-}
-
-// All in double, rounded once. For double storage this is the only way, and Accuracy makes no difference.
-template <real_scalar Scalar, class Gain, class Shift>
-void apply_in_double(Scalar const* x, Index n, SampleStatistics const& s, Gain gain, Shift shift, Scalar* y) {
-  for (Index i = 0; i < n; ++i) {
-    y[i] = static_cast<Scalar>(shift(gain(deviation(x[i], s) * s.inverse_deviation, i), i));
+inline void check_norm_size(Index norm_size, Index features, char const* function) {
+  if (norm_size < 1 || features % norm_size != 0) {
+    throw std::invalid_argument(std::string(function) + ": norm_size is " + std::to_string(norm_size) +
+                                ", expected a divisor of the features of x, " + std::to_string(features));
   }
 }
 
-// In float, with the two words of the mean as floats: E_y about 3 at every mean.
-template <class Policy, class Gain, class Shift>
-void apply_in_float(float const* x, Index n, SampleStatistics const& s, Gain gain, Shift shift, float* y) {
-  auto const rstd = static_cast<float>(s.inverse_deviation);
-  auto const high = static_cast<float>(s.mean_high);
-  auto const low = static_cast<float>((s.mean_high - static_cast<double>(high)) + s.mean_low);
-  for (Index i = 0; i < n; ++i) {
-    float const centered = Policy::subtracts_mean ? (x[i] - high) - low : x[i];
-    y[i] = shift(gain(centered * rstd, i), i);
+// Precondition: all arguments are checked.
+template <class Norm, bool grouped, class SourceColumns, class G, class B>
+void normalize_checked(SourceColumns const& source, Index features, Index columns, Index norm_size,
+                       BoundParameter<G> const& gamma, BoundParameter<B> const& beta,
+                       Compute<typename SourceColumns::Scalar> eps, Columns<typename SourceColumns::Scalar> y,
+                       bool in_place, Index passes, NormCall<typename SourceColumns::Scalar> const& call) {
+  using T = typename SourceColumns::Scalar;
+  Index const groups = grouped ? features / norm_size : 1;
+  if (call.statistics) {
+    call.statistics->features = features;
+    call.statistics->norm_size = norm_size;
+    call.statistics->samples.resize(static_cast<std::size_t>(groups * columns));
   }
+  if (features == 0 || columns == 0) return;
+  using AllOperands = Operands<grouped, SourceColumns, decltype(gamma.columns()), decltype(beta.columns())>;
+  AllOperands const operands{source,
+                             gamma.columns(),
+                             beta.columns(),
+                             y,
+                             groups,
+                             norm_size,
+                             eps,
+                             call.statistics ? call.statistics->samples.data() : nullptr};
+
+  Index const bytes = features * columns * static_cast<Index>(sizeof(T));
+  bool const streams = real_scalar<T> && bytes >= streaming_bytes && !in_place && streamable(y, norm_size);
+  Traffic const traffic = streams ? Traffic::streamed : Traffic::cached;
+  passes += BoundParameter<G>::passes + BoundParameter<B>::passes;
+  share_columns(columns, bytes * passes, [&](Index begin, Index end) {
+    if (call.accuracy == Accuracy::accurate) {
+      normalize_samples_exactly<Norm, AllOperands>(operands, begin * groups, end * groups);
+    } else {
+      normalize_samples<Norm, AllOperands>(operands, traffic, begin * groups, end * groups);
+    }
+  });
 }
 
-// Floats are enough where nothing near the result can leave their range: a reciprocal deviation within 2^+-40 bounds
-// the sample by 2^40 sqrt(n), a gain up to 2^40 cannot overflow before the shift brings the result back, and
-// mean(xhat^2) = 1 - eps * rstd^2 >= 2^-40 keeps xhat away from the subnormals, which the gain would magnify.
-inline constexpr double float_limit = 0x1p40;
-
-inline bool fits_float(SampleStatistics const& s, double eps) {
-  double const rstd = s.inverse_deviation;
-  return rstd >= 1 / float_limit && rstd <= float_limit && 1 - eps * rstd * rstd >= 1 / float_limit;
-}
-
-template <class Policy, real_scalar Scalar>
-void normalize(ConstMatrixRef<Scalar> const& x, OptionalVector<Scalar> const& gamma, OptionalVector<Scalar> const& beta,
-               Scalar eps, MatrixRef<Scalar>& y, NormStatistics<Scalar>* statistics, Accuracy accuracy,
-               char const* function) {
+template <class X, class Y, class G, class B, class Eps>
+void check_norm_arguments(X const& x, Y const& y, BoundParameter<G> const& gamma, BoundParameter<B> const& beta,
+                          Eps eps, char const* function) {
   check_same_shape(x, y, {function, "x, y"});
-  check_optional_size(gamma, x.rows(), {function, "gamma, features of x"});
-  check_optional_size(beta, x.rows(), {function, "beta, features of x"});
+  gamma.check_shape(x, {function, "gamma, features of x"});
+  beta.check_shape(x, {function, "beta, features of x"});
   check_epsilon(eps, function);
   check_no_partial_overlap(x, y, {function, "x, y"});
-  check_vector_apart(gamma, y, {function, "gamma, y"});
-  check_vector_apart(beta, y, {function, "beta, y"});
+  gamma.check_apart_from(y, {function, "gamma, y"});
+  beta.check_apart_from(y, {function, "beta, y"});
+}
 
-  Index const n = x.rows();
-  if (statistics) {
-    statistics->samples.assign(static_cast<std::size_t>(x.cols()), {});
-    statistics->features = n;
-  }
-  if (n == 0) return;
+// y = norm(x), a sample a column.
+template <class Norm, storage_scalar T, class G, class B>
+void normalize(ConstMatrixRef<T> const& x, G const& gamma, B const& beta, Compute<T> eps, MatrixRef<T>& y,
+               NormCall<T> const& call) {
+  BoundParameter<G> const gain(gamma);
+  BoundParameter<B> const shift(beta);
+  check_norm_arguments(x, y, gain, shift, eps, call.function);
+  normalize_checked<Norm, false>(PlainColumns<T>{columns_of(x)}, x.rows(), x.cols(), x.rows(), gain, shift, eps,
+                                 columns_of(y), x.data() == y.data(), 2, call);
+}
 
-  [[maybe_unused]] bool const float_gain =
-      accuracy == Accuracy::fast && (!gamma.present() || largest_magnitude(gamma.data(), n) <= float_limit);
-  auto const every_sample = [&](auto gain, auto shift) {
-    for (Index j = 0; j < x.cols(); ++j) {
-      Scalar const* const from = x.data() + j * x.outerStride();
-      Scalar* const to = y.data() + j * y.outerStride();
-      SampleStatistics const s = sample_statistics<Policy>(from, n, static_cast<double>(eps));
-      if constexpr (std::same_as<Scalar, float>) {
-        if (float_gain && fits_float(s, static_cast<double>(eps))) {
-          apply_in_float<Policy>(from, n, s, gain, shift, to);
-        } else {
-          apply_in_double(from, n, s, gain, shift, to);
-        }
-      } else {
-        apply_in_double(from, n, s, gain, shift, to);
-      }
-      if (statistics) statistics->samples[static_cast<std::size_t>(j)] = s;
-    }
-  };
-  std::visit(every_sample, present_or_unchanged<Times>(gamma), present_or_unchanged<Plus>(beta));
+// y = norm(x), a sample a group of norm_size features.
+template <class Norm, storage_scalar T, class G, class B>
+void normalize_groups(ConstMatrixRef<T> const& x, Index norm_size, G const& gamma, B const& beta, Compute<T> eps,
+                      MatrixRef<T>& y, NormCall<T> const& call) {
+  BoundParameter<G> const gain(gamma);
+  BoundParameter<B> const shift(beta);
+  check_norm_arguments(x, y, gain, shift, eps, call.function);
+  check_norm_size(norm_size, x.rows(), call.function);
+  normalize_checked<Norm, true>(PlainColumns<T>{columns_of(x)}, x.rows(), x.cols(), norm_size, gain, shift, eps,
+                                columns_of(y), x.data() == y.data(), 2, call);
 }
 
 }  // namespace foldnorm::detail

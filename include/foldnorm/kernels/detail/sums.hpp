@@ -84,6 +84,23 @@ class CompensatedSum {
 template <real_scalar Scalar>
 using Sum = std::conditional_t<std::same_as<Scalar, float>, PlainSum, CompensatedSum>;
 
+// One sum that loses nothing to its length. C: what the terms were computed in.
+template <class C>
+struct ExactSum {
+  double sum = 0, error = 0;
+
+  void add(double term) {
+    if constexpr (std::same_as<C, float>) {
+      sum += term;
+    } else {
+      TwoWords const next = two_sum(sum, term);
+      sum = next.high;
+      error += next.low;
+    }
+  }
+  double total() const { return std::isfinite(sum) ? sum + error : sum; }  // after inf the error is NaN
+};
+
 // Calls visit(i, i % lanes) for i = 0 .. n-1.
 template <class Visit>
 void for_each_lane(Index n, Visit visit) {

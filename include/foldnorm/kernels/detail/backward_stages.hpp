@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/kernels/detail/backward_stages.hpp -- the inner loop of the backward: sum over one sample while another's
+// gradients are written.
+//
+//   g  = gamma * dy,   xhat = (x - high) * rstd + offset
+//   dx = rstd * (g - mean(g) - xhat * mean(g * xhat))     LayerNorm;  RMSNorm: without mean(g)
+//   dgamma += dy * xhat,   dbeta += dy
+//
+// Side by side the two stages share the loads of gamma, and neither waits for the other's reductions.
+#pragma once
+
+#include <foldnorm/kernels/detail/backward_operands.hpp>
+#include <foldnorm/kernels/detail/stages.hpp>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace foldnorm::detail {
+
+// How a pack of features is read and written: a whole one in place; a part of one, other lanes reading as 0 (which adds
+// nothing to any sum) and keeping their memory when written; or a sample that has fewer features than a pack has lanes.
+struct WholePack {
+  template <class T>
+  FOLDNORM_INLINE Pack<Compute<T>> load(T const* from) const {
+    return detail::load(from);
+  }
+  template <class T>
+  FOLDNORM_INLINE void store(T* to, Pack<Compute<T>> value) const {
+    detail::store(to, value);
+  }
+};
+template <class C>
+struct PartOfPack {
+  PackMask<C> lanes;
+  Index before;  // lanes before the first that counts
+
+  static FOLDNORM_INLINE PartOfPack last(Index count) { return {last_lanes<C>(count), width<C> - count}; }
+
+  template <class T>
+  FOLDNORM_INLINE Pack<C> load(T const* from) const {
+    return lanes ? detail::load(from - before) : Pack<C>{};
+  }
+  template <class T>
+  FOLDNORM_INLINE void store(T* to, Pack<C> value) const {
+    detail::store(to - before, lanes ? value : detail::load(to - before));
+  }
+};
+struct FewFeatures {
+  Index count;
+
+  template <class T>
+  FOLDNORM_INLINE Pack<Compute<T>> load(T const* from) const {
+    Pack<Compute<T>> value{};
+    for (Index i = 0; i < std::min<Index>(count, width<Compute<T>>); ++i) value[i] = static_cast<Compute<T>>(from[i]);
+    return value;
+  }
+  template <class T>
+  FOLDNORM_INLINE void store(T* to, Pack<Compute<T>> value) const {
+    for (Index i = 0; i < std::min<Index>(count, width<Compute<T>>); ++i) to[i] = static_cast<T>(value[i]);
+  }
+};
+
+// Calls use(i, part) for features i .. n - 1 of a sample of n, a pack at a time.
+template <class C, class Use>
+FOLDNORM_INLINE void remaining_packs(Index i, Index n, Use use) {
+  if (n < width<C>) return use(i, FewFeatures{n});
+  for (; i + width<C> <= n; i += width<C>) use(i, WholePack{});
+  if (i < n) use(i, PartOfPack<C>::last(n - i));
+}
+
+template <class Gamma, class C, class Part>
+FOLDNORM_INLINE Pack<C> gained(Pack<C> value, Gamma gamma, Index i, Part part) {
+  if constexpr (Gamma::present) {
+    return value * part.load(gamma.data + i);
+  } else {
+    return value;
+  }
+}
+
+// gamma * dy - mean, in one rounding where there is a gamma.
+template <class Gamma, class C, class Part>
+FOLDNORM_INLINE Pack<C> gain_less_mean(Pack<C> dy, Gamma gamma, Index i, Pack<C> mean, Part part) {
+  if constexpr (Gamma::present) {
+    return multiply_add(dy, part.load(gamma.data + i), -mean);
+  } else {
+    return dy - mean;
+  }
+}
+
+// Can the fast backward take a sample with these statistics? Within 2^+-40 no product of rstd leaves the range of
+// float.
+inline bool fits_fast_backward(SampleStatistics const& s) {
+  double const rstd = s.inverse_deviation;
+  return !s.exact && (rstd == 0 || (rstd >= 0x1p-40 && rstd <= 0x1p40));
+}
+
+template <class C>
+SampleWords<C> words_of(SampleStatistics const& s) {
+  auto const high = static_cast<C>(s.mean_high);
+  auto const low = static_cast<C>((s.mean_high - static_cast<double>(high)) + s.mean_low);
+  auto const rstd = static_cast<C>(s.inverse_deviation);
+  return {broadcast(high), broadcast(-low * rstd), broadcast(rstd)};
+}
+
+// sum(g) and sum(g * xhat) of one sample.
+template <class Norm, class Sample, class Scalar>
+class GradientSums {
+ public:
+  using C = Scalar;
+  static constexpr int packs_at_once = 2;
+
+  FOLDNORM_INLINE GradientSums(Sample const& sample, SampleWords<C> const& words, Index n, Index prefetch_ahead)
+      : sample_(sample), words_(words), size_(n), prefetch_(prefetch_ahead) {}
+  Index size() const { return size_; }
+
+  FOLDNORM_INLINE void packs(Index i) {
+    if (prefetch_ != 0) {
+      prefetch(sample_.dy + i + prefetch_);
+      prefetch(sample_.x + i + prefetch_);
+    }
+    unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA { add(i + p * width<C>, p, WholePack{}); });
+  }
+  FOLDNORM_INLINE void settle() {
+    if constexpr (Norm::subtracts_mean) g_.settle();
+    g_xhat_.settle();
+  }
+  FOLDNORM_INLINE void finish(Index i) {
+    remaining_packs<C>(i, size_, [&](Index at, auto part) FOLDNORM_INLINE_LAMBDA { add(at, 0, part); });
+  }
+
+  // Once finished, in every lane.
+  FOLDNORM_INLINE Pack<C> g() const { return Norm::subtracts_mean ? g_.total() : Pack<C>{}; }
+  FOLDNORM_INLINE Pack<C> g_xhat() const { return g_xhat_.total(); }
+
+ private:
+  template <class Part>
+  FOLDNORM_INLINE void add(Index i, int slot, Part part) {
+    using Gamma = decltype(sample_.gamma);
+    Pack<C> const g = gained<Gamma, C>(part.load(sample_.dy + i), sample_.gamma, i, part);
+    if constexpr (Norm::subtracts_mean) g_[slot] += g;
+    Pack<C> const xhat = normalized<Norm, C>(part.load(sample_.x + i), words_);
+    g_xhat_[slot] = multiply_add(g, xhat, g_xhat_[slot]);
+  }
+
+  Sample sample_;
+  SampleWords<C> words_;
+  Index size_, prefetch_;
+  PackSum<C, packs_at_once> g_, g_xhat_;
+};
+
+// What WriteGradients needs of a sample, the same in every lane.
+template <class C>
+struct BackwardWords {
+  SampleWords<C> forward;
+  Pack<C> mean_g, mean_g_xhat;
+};
+
+// Which running sums are kept; neither, or dbeta alone, costs what both cost.
+enum class Sums { dgamma, both };
+
+// dx of one sample, and its terms of dgamma and dbeta. dx may be dy or x; where it is not streamed.
+template <class Norm, Sums kept, class Sample, class Scalar>
+class WriteGradients {
+ public:
+  using C = Scalar;
+  using T = std::remove_pointer_t<decltype(Sample::dx)>;
+  static constexpr int packs_at_once = 2;
+
+  FOLDNORM_INLINE WriteGradients(Sample const& sample, BackwardWords<C> const& words, ParameterSums<C> const& sums,
+                                 Index n, Traffic traffic)
+      : sample_(sample), words_(words), sums_(sums), size_(n), traffic_(traffic) {}
+  Index size() const { return size_; }
+
+  FOLDNORM_INLINE void packs(Index i) {
+    unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
+      Index const at = i + p * width<C>;
+      put<T, C>(sample_.dx + at, gradient(at, WholePack{}), traffic_);
+    });
+  }
+  FOLDNORM_INLINE void settle() {}
+  FOLDNORM_INLINE void finish(Index i) {
+    remaining_packs<C>(i, size_, [&](Index at, auto part) FOLDNORM_INLINE_LAMBDA { write(at, part); });
+  }
+
+ private:
+  template <class Part>
+  FOLDNORM_INLINE void write(Index i, Part part) {
+    part.store(sample_.dx + i, gradient(i, part));
+  }
+  template <class Part>
+  FOLDNORM_INLINE Pack<C> gradient(Index i, Part part) {
+    using Gamma = decltype(sample_.gamma);
+    Pack<C> const dy = part.load(sample_.dy + i);
+    Pack<C> const xhat = normalized<Norm, C>(part.load(sample_.x + i), words_.forward);
+    Pack<C> const without_mean = Norm::subtracts_mean
+                                     ? gain_less_mean<Gamma, C>(dy, sample_.gamma, i, words_.mean_g, part)
+                                     : gained<Gamma, C>(dy, sample_.gamma, i, part);
+    Pack<C> dx = multiply_add(-xhat, words_.mean_g_xhat, without_mean) * words_.forward.rstd;
+    part.store(sums_.dgamma + i, multiply_add(dy, xhat, part.load(sums_.dgamma + i)));
+    if constexpr (kept == Sums::both) part.store(sums_.dbeta + i, part.load(sums_.dbeta + i) + dy);
+    if (sample_.upstream) dx += part.load(sample_.upstream + i);
+    if (sample_.dr) part.store(sample_.dr + i, dx * sample_.alpha);
+    return dx;
+  }
+  Sample sample_;
+  BackwardWords<C> words_;
+  ParameterSums<C> sums_;
+  Index size_;
+  Traffic traffic_;
+};
+
+}  // namespace foldnorm::detail

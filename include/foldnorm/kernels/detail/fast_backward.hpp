@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/kernels/detail/fast_backward.hpp -- the fast backward over a range of columns, three samples in flight.
+//
+// As in the forward: sample j is written while j + 2 is summed; meanwhile j + 1 is finished. What the fast arithmetic
+// does not fit is computed the accurate way.
+#pragma once
+
+#include <foldnorm/kernels/detail/backward_stages.hpp>
+#include <foldnorm/kernels/detail/exact_backward.hpp>
+
+#include <cmath>
+#include <type_traits>
+#include <utility>
+
+namespace foldnorm::detail {
+
+template <class Norm, Sums kept, class Operands>
+class FastBackward {
+  using T = typename Operands::T;
+  using C = typename Operands::C;
+  using Sample = decltype(std::declval<Operands const&>().sample(0));
+
+ public:
+  FastBackward(Operands const& operands, Traffic traffic)
+      : operands_(operands), n_(operands.norm_size), traffic_(traffic) {}
+
+  // Samples begin .. end - 1; adds to `sums`, which are of all features.
+  void run(Index begin, Index end, ParameterSums<C> const& sums) const {
+    if (begin == end) return;
+    Finished finished = finish(begin, summed(begin));
+    Summed next{};
+    if (begin + 1 < end) next = summed(begin + 1);
+    for (Index j = begin; j < end; ++j) {
+      Finished const current = finished;
+      if (j + 1 < end) finished = finish(j + 1, next);
+      if (!current.fits) {
+        if (j + 2 < end) next = summed(j + 2);
+        write_exactly(j, sums);
+      } else if (j + 2 < end) {
+        next = summed_while_writing(j + 2, j, current, sums);
+      } else {
+        auto stage = writing(j, current, sums);
+        detail::run(stage);
+      }
+    }
+    if (traffic_ == Traffic::streamed) stream_fence();
+  }
+
+ private:
+  struct Summed {
+    SampleWords<C> words;
+    Pack<C> g, g_xhat;
+  };
+  struct Finished {
+    BackwardWords<C> words;
+    bool fits;
+  };
+
+  FOLDNORM_INLINE auto summing(Index j) const {
+    // In cache two inputs and three outputs fill the ways of a set without being fetched early.
+    Index const ahead = traffic_ == Traffic::streamed ? prefetch_bytes(traffic_) / static_cast<Index>(sizeof(T)) : 0;
+    return GradientSums<Norm, Sample, C>(operands_.sample(j), words_of<C>(operands_.statistics[j]), n_, ahead);
+  }
+  FOLDNORM_INLINE auto writing(Index j, Finished const& finished, ParameterSums<C> const& sums) const {
+    return WriteGradients<Norm, kept, Sample, C>(operands_.sample(j), finished.words,
+                                                 sums.from(operands_.feature_of(j)), n_, traffic_);
+  }
+
+  FOLDNORM_INLINE Summed summed(Index j) const {
+    auto stage = summing(j);
+    detail::run(stage);
+    return {words_of<C>(operands_.statistics[j]), stage.g(), stage.g_xhat()};
+  }
+  FOLDNORM_INLINE Summed summed_while_writing(Index next, Index j, Finished const& finished,
+                                              ParameterSums<C> const& sums) const {
+    auto first = summing(next);
+    auto second = writing(j, finished, sums);
+    detail::run(first, second);
+    return {words_of<C>(operands_.statistics[next]), first.g(), first.g_xhat()};
+  }
+
+  FOLDNORM_INLINE Finished finish(Index j, Summed const& s) const {
+    Pack<C> const inverse_n = broadcast(1 / static_cast<C>(n_));
+    BackwardWords<C> const words{s.words, s.g * inverse_n, s.g_xhat * inverse_n};
+    return {words, fits_fast_backward(operands_.statistics[j]) && in_range(j, words)};
+  }
+
+  // Means of about this size say that no product comes near the ends of the range of float; a dy of zeros is welcome.
+  FOLDNORM_INLINE bool in_range(Index j, BackwardWords<C> const& words) const {
+    C const size = std::abs(words.mean_g[0]) + std::abs(words.mean_g_xhat[0]);
+    return (size >= C(0x1p-60) && size <= C(0x1p60)) || (std::isfinite(size) && gradient_in_range(j));
+  }
+  __attribute__((noinline)) bool gradient_in_range(Index j) const {
+    T const* const dy = operands_.sample(j).dy;
+    double const largest = largest_magnitude([dy](Index i) { return static_cast<C>(dy[i]); }, n_);
+    return largest == 0 || (largest >= 0x1p-60 && largest <= 0x1p60);
+  }
+
+  __attribute__((noinline)) void write_exactly(Index j, ParameterSums<C> const& all_sums) const {
+    ParameterSums<C> const sums = all_sums.from(operands_.feature_of(j));
+    backward_exactly<Norm>(operands_.sample(j), n_, operands_.statistics[j], [&](Index i, double dgamma, double dbeta) {
+      sums.dgamma[i] = static_cast<C>(static_cast<double>(sums.dgamma[i]) + dgamma);
+      sums.dbeta[i] = static_cast<C>(static_cast<double>(sums.dbeta[i]) + dbeta);
+    });
+  }
+
+  Operands const& operands_;
+  Index n_;
+  Traffic traffic_;
+};
+
+// The accurate way for samples begin .. end - 1.
+template <class Norm, class Operands>
+void backward_samples_exactly(Operands const& operands, Index begin, Index end,
+                              ParameterSums<ExactSum<typename Operands::C>> const& all_sums) {
+  for (Index j = begin; j < end; ++j) {
+    auto const sums = all_sums.from(operands.feature_of(j));
+    backward_exactly<Norm>(operands.sample(j), operands.norm_size, operands.statistics[j],
+                           [&](Index i, double dgamma, double dbeta) {
+                             sums.dgamma[i].add(dgamma);
+                             sums.dbeta[i].add(dbeta);
+                           });
+  }
+}
+
+}  // namespace foldnorm::detail

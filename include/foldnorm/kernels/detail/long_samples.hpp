@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/kernels/detail/long_samples.hpp -- samples of any length, three in flight.
+//
+//   sample j is written while j + 2 is measured; meanwhile j + 1 is finished
+//
+// so that no loop waits for the reductions, the division and the square root between its two passes. All three still
+// lie in the nearest cache when they are read again.
+#pragma once
+
+#include <foldnorm/kernels/detail/exact_sample.hpp>
+#include <foldnorm/kernels/detail/unusual_sample.hpp>
+
+namespace foldnorm::detail {
+
+template <class Norm, class Operands>
+class LongSamples {
+  using C = typename Operands::C;
+
+ public:
+  LongSamples(Operands const& operands, Traffic traffic)
+      : operands_(operands), n_(operands.norm_size), traffic_(traffic) {}
+
+  void normalize(Index begin, Index end) const {
+    if (begin == end) return;
+    Finished finished = finish(begin, measure(begin));
+    LaneSums<C> sums{};
+    if (begin + 1 < end) sums = measure(begin + 1);
+    for (Index j = begin; j < end; ++j) {
+      Finished const current = finished;
+      if (j + 1 < end) finished = finish(j + 1, sums);
+      if (j + 2 < end && !current.rescued) {
+        sums = measure_and_write(j + 2, j, current);
+      } else {
+        if (j + 2 < end) sums = measure(j + 2);
+        write(j, current);
+      }
+    }
+    if (traffic_ == Traffic::streamed) stream_fence();
+  }
+
+ private:
+  struct Finished {
+    Pack<C> high, offset, rstd;
+    bool rescued;
+    SampleStatistics rescued_statistics;
+  };
+
+  // K: the mean of the sample's first pack, which is exact where all values are equal.
+  FOLDNORM_INLINE auto measurement(Index j) const {
+    auto const source = operands_.sample(j).source;
+    Pack<C> shift{};
+    if constexpr (Norm::subtracts_mean) {
+      shift = n_ < width<C> ? broadcast(source(0)) : lane_sum<C>(source.first(0)) * (C(1) / width<C>);
+    }
+    return Measure<Norm, std::remove_const_t<decltype(source)>>(source, shift, n_, traffic_);
+  }
+  FOLDNORM_INLINE auto output(Index j, Finished const& finished) const {
+    auto const s = operands_.sample(j);
+    return Normalize<Norm, decltype(s.source), decltype(s.gamma), decltype(s.beta)>(
+        s.source, {finished.high, finished.offset, finished.rstd}, s.gamma, s.beta, s.y, n_, traffic_);
+  }
+
+  FOLDNORM_INLINE LaneSums<C> measure(Index j) const {
+    auto stage = measurement(j);
+    run(stage);
+    return stage.sums();
+  }
+  FOLDNORM_INLINE LaneSums<C> measure_and_write(Index next, Index j, Finished const& finished) const {
+    auto first = measurement(next);
+    auto second = output(j, finished);
+    run(first, second);
+    return first.sums();
+  }
+  FOLDNORM_INLINE void write(Index j, Finished const& finished) const {
+    if (finished.rescued) {
+      normalize_exactly(operands_.sample(j), n_, finished.rescued_statistics);
+    } else {
+      auto stage = output(j, finished);
+      run(stage);
+    }
+  }
+
+  FOLDNORM_INLINE Finished finish(Index j, LaneSums<C> const& sums) const {
+    LaneStatistics<C> const found = lane_statistics<Norm, C>(sums, static_cast<C>(n_), operands_.eps);
+    if (found.usable()) {
+      if (operands_.statistics) {
+        operands_.statistics[j] = kept_statistics(found.mean_high[0], found.mean_low[0], found.rstd[0]);
+      }
+      return {found.mean_high, -found.mean_low * found.rstd, found.rstd, false, {}};
+    }
+    UnusualSample<C> const s =
+        look_closer<Norm, C>(operands_.sample(j).source.settled(), found.mean_high[0], n_, operands_.eps);
+    if (operands_.statistics) operands_.statistics[j] = s.statistics;
+    return {broadcast(s.high), broadcast(-s.low * s.rstd), broadcast(s.rstd), s.rescued, s.statistics};
+  }
+
+  Operands const& operands_;
+  Index n_;
+  Traffic traffic_;
+};
+
+}  // namespace foldnorm::detail

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/kernels/detail/short_groups.hpp -- many samples of few features: a block of width<C> samples at a time.
+//
+// The sums of a block are reduced together, so that every sample has one lane, and square root and division are done
+// once for all; then each sample's words are spread over its packs. norm_size d is a power of two known at compile
+// time:
+//
+//   d >= width:  one sample is d / width packs, a run;       a block is `width` runs
+//   d <  width:  one pack holds width / d samples, a run;    a block is d runs
+//
+// The bits of a sample do not depend on its lane, so neither on its neighbours.
+#pragma once
+
+#include <foldnorm/kernels/detail/exact_sample.hpp>
+#include <foldnorm/kernels/detail/staged_block.hpp>
+#include <foldnorm/kernels/detail/unusual_sample.hpp>
+
+#include <algorithm>
+
+namespace foldnorm::detail {
+
+// Longer samples do as well one at a time.
+template <class C>
+inline constexpr int longest_short_group = 8 * width<C>;
+
+template <class C>
+bool is_short_group(Index norm_size) {
+  return norm_size >= 2 && norm_size <= longest_short_group<C> && (norm_size & (norm_size - 1)) == 0;
+}
+
+template <class Norm, int d, class Operands>
+class ShortGroups {
+  using T = typename Operands::T;
+  using C = typename Operands::C;
+  static constexpr int samples = width<C>;                 // of a block
+  static constexpr int runs = std::min(d, width<C>);       // of a block
+  static constexpr int packs = std::max(1, d / width<C>);  // of a run
+  static constexpr int samples_per_run = samples / runs;
+  static constexpr bool grouped = Operands::grouped;
+  static_assert(grouped || d >= width<C>);
+
+ public:
+  ShortGroups(Operands const& operands, Traffic traffic) : operands_(operands), traffic_(traffic) {}
+
+  void normalize(Index begin, Index end) const {
+    for (Index first = begin; first < end;) {
+      // Blocks of groups end with their column; blocks of columns, with the matrix.
+      Index const stop = grouped ? std::min(end, (first / operands_.groups + 1) * operands_.groups) : end;
+      Index const blocks = (stop - first) / samples;
+      whole_blocks(first, blocks);
+      first += blocks * samples;
+      if (first < stop) partial_block(first, static_cast<int>(stop - first));
+      first = stop;
+    }
+    if (traffic_ == Traffic::streamed) stream_fence();
+  }
+
+ private:
+  static constexpr int lane_of(int sample) { return sample % samples_per_run * runs + sample / samples_per_run; }
+  // Where a block lies: its first sample, and that sample's column and feature.
+  struct Place {
+    Index number, column, feature;
+
+    FOLDNORM_INLINE Place block(Index b) const {  // b blocks on, in the same column or in the columns behind
+      Index const step = b * samples;
+      return grouped ? Place{number + step, column, feature + step * d} : Place{number + step, column + step, feature};
+    }
+    // Run r of the block, in one of the operands. (Callers hold copies of these: members may change with every store to
+    // y, for all that a compiler knows.)
+    template <class Any>
+    FOLDNORM_INLINE auto run(Any const& columns, int r) const {
+      return grouped ? columns.at(column, feature + r * samples_per_run * d) : columns.at(column, feature, r);
+    }
+  };
+
+  // Four blocks in flight, since no processor looks far enough ahead to overlap one block's chain of reductions,
+  // division and square root with the work of others: while block b is written, b + 1 gets its statistics, b + 2 its
+  // sums and b + 3 its shifts.
+  void whole_blocks(Index first, Index blocks) const {
+    Place const place{first, operands_.column_of(first), operands_.feature_of(first)};
+    Pack<C> shift{};
+    LaneSums<C> sums{};
+    LaneStatistics<C> found{};
+    for (Index b = -3; b < blocks; ++b) {
+      LaneStatistics<C> const written = found;
+      if (b >= -1) found = lane_statistics<Norm, C>(sums, static_cast<C>(d), operands_.eps);
+      if (b >= -2 && b + 2 < blocks) sums = measured(place.block(b + 2), shift);
+      if (b + 3 < blocks) shift = shifts(place.block(b + 3));
+      if (b < 0) continue;
+      if (traffic_ == Traffic::cached) {
+        write<Traffic::cached>(place.block(b), written);
+      } else {
+        write<Traffic::streamed>(place.block(b), written);
+      }
+    }
+  }
+
+  // K of each sample: the mean of its first pack, or of all of it; exact where all values are equal.
+  FOLDNORM_INLINE Pack<C> shifts(Place const& place) const {
+    if constexpr (!Norm::subtracts_mean) return Pack<C>{};
+    auto const source = operands_.source;
+    Pack<C> heads[runs];
+    unrolled<runs>([&](auto r) FOLDNORM_INLINE_LAMBDA { heads[r] = place.run(source, r).first(0); });
+    return segment_sums<C>(heads) * (C(1) / runs);
+  }
+
+  FOLDNORM_INLINE LaneSums<C> measured(Place const& place, Pack<C> shift) const {
+    auto const all = operands_.source;
+    Spread<C, runs> const shift_of(shift);
+    Pack<C> sum[runs], squares[runs];
+    unrolled<runs>([&](auto r) FOLDNORM_INLINE_LAMBDA {
+      auto const source = place.run(all, r);
+      Pack<C> const k = shift_of.template lane<r>();
+      unrolled<packs>([&](auto p) FOLDNORM_INLINE_LAMBDA {
+        Pack<C> const x = source.first(p * width<C>);
+        source.keep(p * width<C>, x);
+        Pack<C> const s = Norm::subtracts_mean ? x - k : x;
+        if constexpr (Norm::subtracts_mean) sum[r] = p == 0 ? s : sum[r] + s;
+        squares[r] = p == 0 ? s * s : multiply_add(s, s, squares[r]);
+      });
+    });
+    LaneSums<C> sums{shift, Pack<C>{}, segment_sums<C>(squares)};
+    if constexpr (Norm::subtracts_mean) sums.sum = segment_sums<C>(sum);
+    return sums;
+  }
+
+  template <Traffic traffic>
+  FOLDNORM_INLINE void write(Place const& place, LaneStatistics<C> const& found) const {
+    if (!found.usable()) return write_apart(found, place.number);
+    if (operands_.statistics) {
+      for (int i = 0; i < samples; ++i) operands_.statistics[place.number + i] = kept(found, lane_of(i));
+    }
+    auto const sources = operands_.source;
+    auto const gammas = operands_.gamma;
+    auto const betas = operands_.beta;
+    auto const ys = operands_.y;
+    Spread<C, runs> const high(found.mean_high), offset(-found.mean_low * found.rstd), rstd(found.rstd);
+    unrolled<runs>([&](auto r) FOLDNORM_INLINE_LAMBDA {
+      auto const source = place.run(sources, r);
+      auto const gamma = place.run(gammas, r);
+      auto const beta = place.run(betas, r);
+      T* const y = place.run(ys, r);
+      SampleWords<C> const words{high.template lane<r>(), offset.template lane<r>(), rstd.template lane<r>()};
+      unrolled<packs>([&](auto p) FOLDNORM_INLINE_LAMBDA {
+        constexpr Index i = p * width<C>;
+        Pack<C> const xhat = normalized<Norm, C>(source.again(i), words);
+        Pack<C> const value = gain_and_shift<C>(xhat, gamma, beta, i);
+        put<T, C>(y + i, value, traffic);
+      });
+    });
+  }
+
+  static SampleStatistics kept(LaneStatistics<C> const& found, int lane) {
+    return kept_statistics(found.mean_high[lane], found.mean_low[lane], found.rstd[lane]);
+  }
+
+  // Where some samples are unusual, writes the whole block, one sample at a time.
+  __attribute__((noinline)) void write_apart(LaneStatistics<C> const& found, Index first) const {
+    PackMask<C> const usable = found.near & found.in_range;
+    for (int i = 0; i < samples; ++i) {
+      auto const s = operands_.sample(first + i);
+      int const lane = lane_of(i);
+      UnusualSample<C> own{found.mean_high[lane], found.mean_low[lane], found.rstd[lane], false, kept(found, lane)};
+      if (!usable[lane]) own = look_closer<Norm, C>(s.source.settled(), found.mean_high[lane], d, operands_.eps);
+      if (operands_.statistics) operands_.statistics[first + i] = own.statistics;
+      if (own.rescued) {
+        normalize_exactly(s, d, own.statistics);
+      } else {
+        Normalize<Norm, decltype(s.source), decltype(s.gamma), decltype(s.beta)> stage(
+            s.source, {broadcast(own.high), broadcast(-own.low * own.rstd), broadcast(own.rstd)}, s.gamma, s.beta, s.y,
+            d);
+        detail::run(stage);
+      }
+    }
+  }
+
+  // A block that is not full, on a full one's copy; the lanes that are missing repeat its last sample.
+  __attribute__((noinline)) void partial_block(Index first, int count) const {
+    StagedBlock<Operands, d, samples> stage(operands_, first, count);
+    Operands const copies = stage.copy_in();
+    ShortGroups(copies, Traffic::cached).whole_blocks(0, 1);
+    stage.copy_out();
+  }
+
+  Operands const& operands_;
+  Traffic traffic_;
+};
+}  // namespace foldnorm::detail

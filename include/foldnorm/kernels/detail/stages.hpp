@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/kernels/detail/stages.hpp -- the inner loop of the norms: measure one sample while normalizing another.
+//
+//   Measure     sum(x - K), sum((x - K)^2)                  of the sample that comes next
+//   Normalize   y = gamma * (x - mean) * rstd + beta        of a sample already measured
+//
+// Either also runs alone. Side by side they keep loads, arithmetic and stores busy at once, and memory streams in while
+// results stream out (docs/benchmarks.md). Term i of a sum goes to a lane that depends on i and n alone, so neither
+// alignment nor company changes a bit.
+#pragma once
+
+#include <foldnorm/kernels/detail/affine.hpp>
+#include <foldnorm/kernels/detail/lane_statistics.hpp>
+#include <foldnorm/kernels/detail/source.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+namespace foldnorm::detail {
+
+// Where a call's outputs go, and from how far ahead its inputs are fetched.
+enum class Traffic { cached, streamed };
+// What comes from the third-level cache, and what comes from DRAM. No multiple of 4096, which would put it where a
+// power-of-two column is about to be evicted.
+inline constexpr Index prefetch_bytes(Traffic traffic) { return traffic == Traffic::cached ? 16 * 64 : 79 * 64; }
+// A lane takes at most this many terms before they are handed to a sum in double, so that length costs no digits.
+inline constexpr Index terms_per_lane = 128;
+
+// All bits of the last `count` lanes.
+template <class C>
+FOLDNORM_INLINE PackMask<C> last_lanes(Index count) {
+  static constexpr auto zeros_then_ones = [] {
+    std::array<C, 2 * width<C>> values{};
+    for (std::size_t i = width<C>; i < values.size(); ++i) values[i] = 1;
+    return values;
+  }();
+  return load(zeros_then_ones.data() + count) != Pack<C>{};
+}
+
+// A sum over one sample in several packs, and what they held when they were full.
+template <class C, int slots>
+class PackSum {
+ public:
+  FOLDNORM_INLINE Pack<C>& operator[](int slot) { return packs_[slot]; }
+  FOLDNORM_INLINE void settle() {
+    settled_.add(static_cast<double>(lane_sum<C>(in_one_pack())[0]));
+    unrolled<slots>([&](auto p) FOLDNORM_INLINE_LAMBDA { packs_[p] = Pack<C>{}; });
+    is_settled_ = true;
+  }
+  FOLDNORM_INLINE Pack<C> total() const {  // in every lane
+    Pack<C> const sum = lane_sum<C>(in_one_pack());
+    return is_settled_ ? broadcast(static_cast<C>(settled_.total() + static_cast<double>(sum[0]))) : sum;
+  }
+
+ private:
+  FOLDNORM_INLINE Pack<C> in_one_pack() const {
+    static_assert(slots == 2 || slots == 4);
+    if constexpr (slots == 2) {
+      return packs_[0] + packs_[1];
+    } else {
+      return (packs_[0] + packs_[1]) + (packs_[2] + packs_[3]);
+    }
+  }
+
+  Pack<C> packs_[slots] = {};
+  ExactSum<C> settled_;
+  bool is_settled_ = false;
+};
+
+template <class Norm, class Source>
+class Measure {
+ public:
+  using C = typename Source::C;
+  // An addition takes some 4 cycles and two can start in each: so many independent sums keep a sample alone busy.
+  static constexpr int packs_at_once = 4;
+
+  FOLDNORM_INLINE Measure(Source source, Pack<C> shift, Index n, Traffic traffic = Traffic::cached)
+      : source_(source),
+        shift_(shift),
+        size_(n),
+        prefetch_(prefetch_bytes(traffic) / static_cast<Index>(sizeof(typename Source::Scalar))) {
+    if (n > width<C>) tail_ = source.first(n - width<C>);  // before keep(), which may overwrite it in place
+  }
+  Index size() const { return size_; }
+
+  FOLDNORM_INLINE void packs(Index i) {
+    unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
+      constexpr Index packs_per_line = std::max(1, 64 / (width<C> * static_cast<int>(sizeof(typename Source::Scalar))));
+      if constexpr (p % packs_per_line == 0) source_.expect(i + p * width<C> + prefetch_);
+      one_pack(i + p * width<C>, p);
+    });
+  }
+  FOLDNORM_INLINE void settle() {
+    if constexpr (Norm::subtracts_mean) sum_.settle();
+    squares_.settle();
+  }
+  FOLDNORM_INLINE void finish(Index i) {
+    for (; i + width<C> <= size_; i += width<C>) one_pack(i, 0);
+    if (i < size_) last_pack(i);
+  }
+
+  // Once finished: of this one sample, in every lane.
+  FOLDNORM_INLINE LaneSums<C> sums() const {
+    return {shift_, Norm::subtracts_mean ? sum_.total() : Pack<C>{}, squares_.total()};
+  }
+
+ private:
+  static Index few(Index n) { return std::min<Index>(n, width<C>); }  // it is less; the compiler does not know
+
+  FOLDNORM_INLINE void one_pack(Index i, int lane_group) {
+    Pack<C> const x = source_.first(i);
+    source_.keep(i, x);
+    add(x, lane_group);
+  }
+  FOLDNORM_INLINE void last_pack(Index i) {
+    Pack<C> x = shift_;  // lanes that are not there add nothing
+    if (size_ > width<C>) {
+      source_.keep(size_ - width<C>, tail_);
+      x = last_lanes<C>(size_ - i) ? tail_ : x;
+    } else {
+      for (Index lane = 0; lane < few(size_); ++lane) {
+        x[lane] = source_(lane);
+        source_.keep_one(lane, x[lane]);
+      }
+    }
+    add(x, 1);
+  }
+  FOLDNORM_INLINE void add(Pack<C> x, int lane_group) {
+    if constexpr (Norm::subtracts_mean) {
+      x -= shift_;
+      sum_[lane_group] += x;
+    }
+    squares_[lane_group] = multiply_add(x, x, squares_[lane_group]);
+  }
+
+  Source source_;
+  Pack<C> shift_, tail_{};
+  PackSum<C, packs_at_once> sum_, squares_;
+  Index size_, prefetch_;
+};
+
+// What Normalize needs to know of a sample. xhat = (x - high) * rstd + offset with offset = -low * rstd: the mean in
+// two words, one rounding less than subtracting both.
+template <class C>
+struct SampleWords {
+  Pack<C> high, offset, rstd;  // the same in every lane
+};
+
+template <class Norm, class C>
+FOLDNORM_INLINE Pack<C> normalized(Pack<C> x, SampleWords<C> const& words) {
+  if constexpr (Norm::subtracts_mean) {
+    return multiply_add(x - words.high, words.rstd, words.offset);
+  } else {
+    return x * words.rstd;
+  }
+}
+
+// Stores one pack of outputs; streamed ones are aligned, and no input of the call.
+template <class T, class C>
+FOLDNORM_INLINE void put(T* to, Pack<C> value, Traffic traffic) {
+  if constexpr (real_scalar<T>) {
+    if (traffic == Traffic::streamed) return stream(to, value);
+  }
+  store(to, value);
+}
+
+// y may be the source's x or s where it is not streamed.
+template <class Norm, class Source, class Gamma, class Beta>
+class Normalize {
+ public:
+  using T = typename Source::Scalar;
+  using C = typename Source::C;
+  static constexpr int packs_at_once = 4;
+
+  FOLDNORM_INLINE Normalize(Source source, SampleWords<C> const& words, Gamma gamma, Beta beta, T* y, Index n,
+                            Traffic traffic = Traffic::cached)
+      : source_(source), gamma_(gamma), beta_(beta), y_(y), size_(n), traffic_(traffic), words_(words) {
+    if (n > width<C>) tail_ = source.again(n - width<C>);  // before it is overwritten in place
+  }
+  Index size() const { return size_; }
+
+  FOLDNORM_INLINE void packs(Index i) {
+    unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
+      Index const at = i + p * width<C>;
+      put<T, C>(y_ + at, result(source_.again(at), at), traffic_);
+    });
+  }
+  FOLDNORM_INLINE void settle() {}
+  FOLDNORM_INLINE void finish(Index i) {
+    for (; i + width<C> <= size_; i += width<C>) one_pack(i);
+    if (i < size_) last_pack(i);
+  }
+
+ private:
+  static Index few(Index n) { return std::min<Index>(n, width<C>); }
+  FOLDNORM_INLINE Pack<C> result(Pack<C> x, Index i) const {
+    return gain_and_shift<C>(normalized<Norm, C>(x, words_), gamma_, beta_, i);
+  }
+  FOLDNORM_INLINE void one_pack(Index i) { store(y_ + i, result(source_.again(i), i)); }
+  FOLDNORM_INLINE void last_pack(Index i) {
+    if (i > 0) {
+      store(y_ + size_ - width<C>, result(tail_, size_ - width<C>));
+      return;
+    }
+    Pack<C> x{};
+    Index const count = few(size_);
+    for (Index lane = 0; lane < count; ++lane) x[lane] = source_.settled()(lane);
+    Pack<C> const y =
+        gain_and_shift<C>(normalized<Norm, C>(x, words_), padded<C>(gamma_, count), padded<C>(beta_, count), 0);
+    for (Index lane = 0; lane < count; ++lane) y_[lane] = static_cast<T>(y[lane]);
+  }
+  Source source_;
+  Gamma gamma_;
+  Beta beta_;
+  T* y_;
+  Index size_;
+  Traffic traffic_;
+  SampleWords<C> words_;
+  Pack<C> tail_{};
+};
+
+// Runs stages over whole steps from i up to end at most; returns where they stand.
+template <Index step, class... Stages>
+FOLDNORM_INLINE Index run_steps(Index i, Index end, Stages&... stages) {
+  for (;;) {
+    Index const stop = std::min(end, i + terms_per_lane * step);
+    for (; i + step <= stop; i += step) (stages.packs(i), ...);
+    if (i + step > end) return i;
+    (stages.settle(), ...);
+  }
+}
+
+// Runs stages side by side as far as the shortest goes, and each to its end. All take steps of the same size.
+template <class First, class... Others>
+FOLDNORM_INLINE void run(First& first, Others&... others) {
+  constexpr Index step = First::packs_at_once * width<typename First::C>;
+  Index const common = run_steps<step>(0, std::min({first.size(), others.size()...}), first, others...);
+  first.finish(run_steps<step>(common, first.size(), first));
+  (others.finish(run_steps<step>(common, others.size(), others)), ...);
+}
+
+}  // namespace foldnorm::detail
