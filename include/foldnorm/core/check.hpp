@@ -38,22 +38,39 @@ class ArgumentNames {
   char const* whole_;
 };
 
+namespace detail {
+
+// The messages, out of line: a call of some 100 ns makes a dozen checks, and should not pay for their words.
+[[noreturn]] __attribute__((cold, noinline)) inline void throw_shape_error(Index rows, Index columns, Index other_rows,
+                                                                           Index other_columns,
+                                                                           ArgumentNames const& what) {
+  throw shape_error(what.text() + ": " + shape_text(rows, columns) + " vs " + shape_text(other_rows, other_columns));
+}
+[[noreturn]] __attribute__((cold, noinline)) inline void throw_size_error(Index actual, Index expected,
+                                                                          ArgumentNames const& what) {
+  throw shape_error(what.text() + ": size " + std::to_string(actual) + ", expected " + std::to_string(expected));
+}
+[[noreturn]] __attribute__((cold, noinline)) inline void throw_invalid(ArgumentNames const& what, char const* fault) {
+  throw std::invalid_argument(what.text() + fault);
+}
+
+}  // namespace detail
+
 template <class A, class B>
 void check_same_shape(A const& a, B const& b, ArgumentNames const& what) {
-  if (a.rows() != b.rows() || a.cols() != b.cols()) {
-    throw shape_error(what.text() + ": " + shape_text(a.rows(), a.cols()) + " vs " + shape_text(b.rows(), b.cols()));
+  if (a.rows() != b.rows() || a.cols() != b.cols()) [[unlikely]] {
+    detail::throw_shape_error(a.rows(), a.cols(), b.rows(), b.cols(), what);
   }
 }
 
 inline void check_size(Index actual, Index expected, ArgumentNames const& what) {
-  if (actual != expected) {
-    throw shape_error(what.text() + ": size " + std::to_string(actual) + ", expected " + std::to_string(expected));
-  }
+  if (actual != expected) [[unlikely]]
+    detail::throw_size_error(actual, expected, what);
 }
 
 template <real_scalar Scalar>
 void check_epsilon(Scalar eps, char const* function) {
-  if (!(std::isfinite(eps) && eps >= 0)) {
+  if (!(std::isfinite(eps) && eps >= 0)) [[unlikely]] {
     throw std::invalid_argument(std::string(function) + ": eps is " + std::to_string(eps) +
                                 ", expected a finite number >= 0");
   }
@@ -95,8 +112,8 @@ template <class A, class B>
 void check_no_partial_overlap(A const& a, B const& b, ArgumentNames const& what) {
   bool const same_columns = a.cols() == 1 || a.outerStride() == b.outerStride();
   if (a.data() == b.data() && same_columns) return;
-  if (views_overlap(a, b)) {
-    throw std::invalid_argument(what.text() + ": overlap in memory without being the same view");
+  if (views_overlap(a, b)) [[unlikely]] {
+    detail::throw_invalid(what, ": overlap in memory without being the same view");
   }
 }
 
@@ -111,7 +128,8 @@ void check_apart(A const& a, B const& b, ArgumentNames const& what) {
     overlap = addresses(a.data(), a.rows(), a.cols(), a.outerStride())
                   .meets(addresses(b.data(), b.rows(), b.cols(), b.outerStride()));
   }
-  if (overlap) throw std::invalid_argument(what.text() + ": overlap in memory");
+  if (overlap) [[unlikely]]
+    detail::throw_invalid(what, ": overlap in memory");
 }
 
 // Eigen's Ref takes an outer stride of 0 (one column shown many times) for "not set", and would read past the column.
@@ -119,7 +137,7 @@ template <class X>
 void check_strides(Eigen::MatrixBase<X> const& x, ArgumentNames const& what) {
   if constexpr ((Eigen::internal::traits<X>::Flags & Eigen::DirectAccessBit) != 0) {
     if (x.derived().outerStride() == 0 && x.outerSize() > 1 && x.innerSize() > 0) {
-      throw std::invalid_argument(what.text() + ": an outer stride of 0, expected distinct columns (see replicate)");
+      detail::throw_invalid(what, ": an outer stride of 0, expected distinct columns (see replicate)");
     }
   }
 }

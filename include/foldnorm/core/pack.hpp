@@ -78,6 +78,15 @@ FOLDNORM_INLINE FloatPack multiply_add(FloatPack a, FloatPack b, FloatPack c) { 
 FOLDNORM_INLINE DoublePack multiply_add(DoublePack a, DoublePack b, DoublePack c) { return a * b + c; }
 #endif
 
+FOLDNORM_INLINE double multiply_add(double a, double b, double c) {
+#if defined(__FMA__) || defined(__aarch64__)
+  return __builtin_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+FOLDNORM_INLINE double square_root(double value) { return std::sqrt(value); }
 #if defined(__AVX512F__)
 FOLDNORM_INLINE FloatPack square_root(FloatPack v) { return _mm512_sqrt_ps(v); }
 FOLDNORM_INLINE DoublePack square_root(DoublePack v) { return _mm512_sqrt_pd(v); }
@@ -127,23 +136,6 @@ FOLDNORM_INLINE Pack<C> shuffle(Pack<C> a, Pack<C> b, LaneIndex) {
     return __builtin_shufflevector(a, b, LaneIndex{}(i)...);
   }
   (std::make_integer_sequence<int, width<C>>{});
-}
-
-// Lanes whose bit of `from_b` is set come from b, the others from a.
-template <class C, unsigned from_b>
-FOLDNORM_INLINE Pack<C> blend(Pack<C> a, Pack<C> b) {
-#if defined(__AVX__) && !defined(__AVX512F__)
-  if constexpr (std::same_as<C, float>) {
-    return _mm256_blend_ps(a, b, from_b);  // g++ would take slow permutations for the shuffle below
-  } else {
-    return _mm256_blend_pd(a, b, from_b);
-  }
-#else
-  return [&]<int... i>(std::integer_sequence<int, i...>) FOLDNORM_INLINE_LAMBDA {
-    return __builtin_shufflevector(a, b, (from_b >> i & 1 ? width<C> + i : i)...);
-  }
-  (std::make_integer_sequence<int, width<C>>{});
-#endif
 }
 
 // Is a mask set in every lane?

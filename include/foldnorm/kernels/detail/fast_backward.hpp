@@ -91,8 +91,14 @@ class FastBackward {
     return (size >= C(0x1p-60) && size <= C(0x1p60)) || (std::isfinite(size) && gradient_in_range(j));
   }
   __attribute__((noinline)) bool gradient_in_range(Index j) const {
-    T const* const dy = operands_.sample(j).dy;
-    double const largest = largest_magnitude([dy](Index i) { return static_cast<C>(dy[i]); }, n_);
+    Sample const sample = operands_.sample(j);
+    double const largest = largest_magnitude(
+        [&](Index i) {
+          double const dy = static_cast<double>(static_cast<C>(sample.dy[i]));
+          if constexpr (decltype(sample.gamma)::present) return dy * sample.gamma.template one<double>(i);
+          return dy;
+        },
+        n_);
     return largest == 0 || (largest >= 0x1p-60 && largest <= 0x1p60);
   }
 

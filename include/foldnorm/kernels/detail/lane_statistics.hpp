@@ -18,13 +18,21 @@ struct LaneSums {
   Pack<C> shift, sum, squares;  // K, sum(x - K), sum((x - K)^2)
 };
 
-template <class C>
-struct LaneStatistics {
-  Pack<C> mean_high, mean_low, rstd;
-  PackMask<C> near;      // K was close enough to the mean
-  PackMask<C> in_range;  // nothing left the range of C, or came near its ends
+// P: a pack, a sample in each lane; or double, for one sample.
+template <class P>
+struct FastStatistics {
+  using Mask = decltype(P{} < P{});
+  P mean_high, mean_low, rstd;
+  Mask near;      // K was close enough to the mean
+  Mask in_range;  // nothing left the range of the sums' type, or came near its ends
 
-  bool usable() const { return all_lanes(near & in_range); }
+  bool usable() const {
+    if constexpr (std::same_as<Mask, bool>) {
+      return near && in_range;
+    } else {
+      return all_lanes(near & in_range);
+    }
+  }
 };
 
 // Within 2^+-80 neither squares nor reciprocals of floats leave their range; a moment below 2^-40 (moment + eps) would
@@ -33,28 +41,42 @@ inline constexpr double largest_variance = 0x1p80;
 inline constexpr double smallest_variance = 0x1p-80;
 inline constexpr double smallest_moment_share = 0x1p-40;
 
-template <class Norm, class C>
-FOLDNORM_INLINE LaneStatistics<C> lane_statistics(LaneSums<C> const& sums, C n, C eps) {
-  LaneStatistics<C> result;
-  Pack<C> const inverse_n = broadcast(1 / n);
-  Pack<C> moment = sums.squares * inverse_n;
+template <class Norm, class P, class C>
+FOLDNORM_INLINE FastStatistics<P> fast_statistics(P shift, P sum, P squares, C inverse_n, C eps) {
+  FastStatistics<P> result;
+  P const per_feature = inverse_n - P{};
+  P moment = squares * per_feature;
   if constexpr (Norm::subtracts_mean) {
-    Pack<C> const d = sums.sum * inverse_n;
+    P const d = sum * per_feature;
     moment = multiply_add(-d, d, moment);
     result.near = d * d <= 4 * moment;
-    Pack<C> const mean = sums.shift + d;
-    Pack<C> const d_part = mean - sums.shift;
+    P const mean = shift + d;
+    P const d_part = mean - shift;
     result.mean_high = mean;
-    result.mean_low = (sums.shift - (mean - d_part)) + (d - d_part);
+    result.mean_low = (shift - (mean - d_part)) + (d - d_part);
   } else {
-    result.near = Pack<C>{} == Pack<C>{};
-    result.mean_high = result.mean_low = Pack<C>{};
+    result.near = P{} == P{};
+    result.mean_high = result.mean_low = P{};
   }
-  Pack<C> const variance = moment + eps;
+  P const variance = moment + eps;
   result.rstd = 1 / square_root(variance);
   result.in_range = (variance >= static_cast<C>(smallest_variance)) & (variance <= static_cast<C>(largest_variance)) &
                     (moment >= static_cast<C>(smallest_moment_share) * variance);
   return result;
+}
+
+// One sample a lane, in C: n is a power of two, which 1 / n does not round.
+template <class Norm, class C>
+FOLDNORM_INLINE FastStatistics<Pack<C>> lane_statistics(LaneSums<C> const& sums, C n, C eps) {
+  return fast_statistics<Norm, Pack<C>, C>(sums.shift, sums.sum, sums.squares, 1 / n, eps);
+}
+
+// The sample in lane 0, in double: what is rounded here would be wrong by the same factor in all of the sample.
+template <class Norm, class C>
+FOLDNORM_INLINE FastStatistics<double> one_sample_statistics(LaneSums<C> const& sums, Index n, C eps) {
+  return fast_statistics<Norm, double, double>(static_cast<double>(sums.shift[0]), static_cast<double>(sums.sum[0]),
+                                               static_cast<double>(sums.squares[0]), 1 / static_cast<double>(n),
+                                               static_cast<double>(eps));
 }
 
 }  // namespace foldnorm::detail

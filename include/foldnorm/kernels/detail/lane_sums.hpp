@@ -16,16 +16,30 @@ template <int distance>
 struct Partner {
   constexpr int operator()(int i) const { return i ^ distance; }
 };
-// The lanes whose index has the bit `distance`, as bits.
-constexpr unsigned lanes_with(int distance) {
-  unsigned bits = 0;
-  for (int i = 0; i < 32; ++i) bits |= i & distance ? 1u << i : 0;
-  return bits;
-}
+// Two packs side by side: of both, the lanes without the bit `distance`; of both, the lanes with it.
+template <int width, int distance>
+struct LowerLanes {
+  constexpr int operator()(int i) const { return i & distance ? width + (i ^ distance) : i; }
+};
+template <int width, int distance>
+struct UpperLanes {
+  constexpr int operator()(int i) const { return i & distance ? width + i : i ^ distance; }
+};
+// In every four lanes: of both packs, the lanes with an even index (offset 0), or with an odd one (1).
+template <int width, int offset>
+struct AlternateLanes {
+  constexpr int operator()(int i) const { return (i & 2 ? width : 0) + i / 4 * 4 + i % 2 * 2 + offset; }
+};
 template <int segment, int lane>
 struct SegmentLane {
   constexpr int operator()(int i) const { return i / segment * segment + lane; }
 };
+
+// The sum of a and b in half the lanes each.
+template <class C, int distance>
+FOLDNORM_INLINE Pack<C> halves_added(Pack<C> a, Pack<C> b) {
+  return shuffle<C>(a, b, LowerLanes<width<C>, distance>{}) + shuffle<C>(a, b, UpperLanes<width<C>, distance>{});
+}
 
 // Lane i of the result is the sum of segment i / D of pack i % D. D is a power of two up to width<C>; the packs are
 // used up. The order of the additions depends on D alone, and equal lanes sum to exactly D times their value.
@@ -33,16 +47,17 @@ template <class C, int D>
 FOLDNORM_INLINE Pack<C> segment_sums(Pack<C> (&packs)[D]) {
   if constexpr (D == 1) {
     return packs[0];
+  } else if constexpr (D == 2) {
+    return halves_added<C, 1>(packs[0], packs[1]);
+  } else if constexpr (D == 4) {
+    // Both steps are one instruction a shuffle on x86, which halves_added<1> is not.
+    Pack<C> const a = halves_added<C, 2>(packs[0], packs[1]), b = halves_added<C, 2>(packs[2], packs[3]);
+    return shuffle<C>(a, b, AlternateLanes<width<C>, 0>{}) + shuffle<C>(a, b, AlternateLanes<width<C>, 1>{});
   } else {
     constexpr int half = D / 2;
     Pack<C> merged[half];
-    constexpr unsigned from_second = lanes_with(half) & ((1ull << width<C>)-1);
-    constexpr unsigned from_first = ~from_second & ((1ull << width<C>)-1);
-    unrolled<half>([&](auto p) FOLDNORM_INLINE_LAMBDA {
-      Pack<C> const a = packs[p], b = packs[p + half];
-      Pack<C> const partners = blend<C, from_first>(a, b);  // of the lanes of the first blend
-      merged[p] = blend<C, from_second>(a, b) + shuffle<C>(partners, partners, Partner<half>{});
-    });
+    unrolled<half>([&](auto p)
+                       FOLDNORM_INLINE_LAMBDA { merged[p] = halves_added<C, half>(packs[p], packs[p + half]); });
     return segment_sums<C, half>(merged);
   }
 }

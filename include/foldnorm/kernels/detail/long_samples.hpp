@@ -46,13 +46,14 @@ class LongSamples {
   };
 
   // K: the mean of the sample's first pack, which is exact where all values are equal.
+  template <bool fetches>
   FOLDNORM_INLINE auto measurement(Index j) const {
     auto const source = operands_.sample(j).source;
     Pack<C> shift{};
     if constexpr (Norm::subtracts_mean) {
       shift = n_ < width<C> ? broadcast(source(0)) : lane_sum<C>(source.first(0)) * (C(1) / width<C>);
     }
-    return Measure<Norm, std::remove_const_t<decltype(source)>>(source, shift, n_, traffic_);
+    return Measure<Norm, std::remove_const_t<decltype(source)>, fetches>(source, shift, n_, traffic_);
   }
   FOLDNORM_INLINE auto output(Index j, Finished const& finished) const {
     auto const s = operands_.sample(j);
@@ -61,12 +62,12 @@ class LongSamples {
   }
 
   FOLDNORM_INLINE LaneSums<C> measure(Index j) const {
-    auto stage = measurement(j);
+    auto stage = measurement<false>(j);
     run(stage);
     return stage.sums();
   }
   FOLDNORM_INLINE LaneSums<C> measure_and_write(Index next, Index j, Finished const& finished) const {
-    auto first = measurement(next);
+    auto first = measurement<true>(next);
     auto second = output(j, finished);
     run(first, second);
     return first.sums();
@@ -81,15 +82,11 @@ class LongSamples {
   }
 
   FOLDNORM_INLINE Finished finish(Index j, LaneSums<C> const& sums) const {
-    LaneStatistics<C> const found = lane_statistics<Norm, C>(sums, static_cast<C>(n_), operands_.eps);
-    if (found.usable()) {
-      if (operands_.statistics) {
-        operands_.statistics[j] = kept_statistics(found.mean_high[0], found.mean_low[0], found.rstd[0]);
-      }
-      return {found.mean_high, -found.mean_low * found.rstd, found.rstd, false, {}};
-    }
-    UnusualSample<C> const s =
-        look_closer<Norm, C>(operands_.sample(j).source.settled(), found.mean_high[0], n_, operands_.eps);
+    FastStatistics<double> const found = one_sample_statistics<Norm, C>(sums, n_, operands_.eps);
+    UnusualSample<C> const s = found.usable()
+                                   ? in_words<C>(found)
+                                   : look_closer<Norm, C>(operands_.sample(j).source.settled(),
+                                                          static_cast<C>(found.mean_high), n_, operands_.eps);
     if (operands_.statistics) operands_.statistics[j] = s.statistics;
     return {broadcast(s.high), broadcast(-s.low * s.rstd), broadcast(s.rstd), s.rescued, s.statistics};
   }

@@ -45,7 +45,7 @@ void backward_checked(Operands const& operands, Index features, Index columns, b
   };
   if (options.accuracy == Accuracy::accurate) {
     ParameterGradients<ExactSum<C>, T> const gradients(dgamma, dbeta, features, columns, options.add_to_parameters,
-                                                       workspace);
+                                                       operands.x.data, workspace);
     over_slices(gradients, [&](Index begin, Index end, ParameterSums<ExactSum<C>> const& sums) {
       backward_samples_exactly<Norm>(operands, begin * operands.groups, end * operands.groups, sums);
     });
@@ -54,7 +54,8 @@ void backward_checked(Operands const& operands, Index features, Index columns, b
   bool const streams =
       real_scalar<T> && bytes >= streaming_bytes && !in_place && streamable(operands.dx, operands.norm_size);
   Traffic const traffic = streams ? Traffic::streamed : Traffic::cached;
-  ParameterGradients<C, T> const gradients(dgamma, dbeta, features, columns, options.add_to_parameters, workspace);
+  ParameterGradients<C, T> const gradients(dgamma, dbeta, features, columns, options.add_to_parameters, operands.x.data,
+                                           workspace);
   over_slices(gradients, [&](Index begin, Index end, ParameterSums<C> const& sums) {
     Index const first = begin * operands.groups, last = end * operands.groups;
     if (dbeta.present() || !dgamma.present()) {

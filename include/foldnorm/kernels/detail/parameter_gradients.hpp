@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
 namespace foldnorm::detail {
 
@@ -24,23 +25,37 @@ double term_value(ExactSum<C> const& sum) {
   return sum.total();
 }
 
+// The sums of a slice: dgamma's, a gap, dbeta's. A processor that compares the lower 12 bits of addresses first holds
+// up a load that seems to follow a store to the same place. So sums lie 640 bytes on from x, modulo 1024 (a column's
+// shift from the one before it is often a multiple of that), and dbeta's not a multiple of 4096 on from dgamma's: 1.2
+// times the speed for 1024 features.
+inline constexpr std::uintptr_t sums_after_x = 640;
+inline constexpr std::uintptr_t sums_modulus = 1024;
+inline constexpr Index sums_gap = 32;  // values
+inline constexpr std::uintptr_t line_bytes = 64;
+
 // P: what a sum is held in. T: storage of the norm.
 template <class P, storage_scalar T>
 class ParameterGradients {
  public:
   ParameterGradients(OptionalOutput<T> const& dgamma, OptionalOutput<T> const& dbeta, Index features, Index columns,
-                     bool add, NormWorkspace& workspace)
+                     bool add, T const* x, NormWorkspace& workspace)
       : dgamma_(dgamma), dbeta_(dbeta), features_(features), columns_(columns), add_(add) {
-    sums_ = workspace.reserve<P>(static_cast<std::size_t>(2 * features * slices()));
+    auto const spare = static_cast<Index>(sums_modulus / sizeof(P));
+    sums_ = workspace.reserve<P>(static_cast<std::size_t>(slices() * slice_size() + spare));
+    auto const address = [](void const* p) { return reinterpret_cast<std::uintptr_t>(p); };
+    std::uintptr_t const wanted = address(x) / line_bytes * line_bytes + sums_after_x;
+    sums_ += (wanted - address(sums_)) % sums_modulus / sizeof(P);
   }
   Index slices() const { return (columns_ + slice_columns - 1) / slice_columns; }
+  Index slice_size() const { return 2 * (features_ + sums_gap); }
 
   // Calls run(begin, end, sums) over all columns of a slice.
   template <class Run>
   void slice(Index number, Run run) const {
     Index const begin = number * slice_columns, end = std::min(columns_, begin + slice_columns);
     ParameterSums<P> const sums = sums_of(number);
-    std::fill_n(sums.dgamma, 2 * features_, P{});
+    std::fill_n(sums.dgamma, slice_size(), P{});
     if (!by_column(dgamma_) && !by_column(dbeta_)) return run(begin, end, sums);
     for (Index column = begin; column < end; ++column) {
       run(column, column + 1, sums);
@@ -52,14 +67,14 @@ class ParameterGradients {
   // Once all slices are done.
   void finish() const {
     if (dgamma_.present() && dgamma_.is_vector()) add_slices(dgamma_, 0);
-    if (dbeta_.present() && dbeta_.is_vector()) add_slices(dbeta_, features_);
+    if (dbeta_.present() && dbeta_.is_vector()) add_slices(dbeta_, features_ + sums_gap);
   }
 
  private:
   static bool by_column(OptionalOutput<T> const& output) { return output.present() && !output.is_vector(); }
   ParameterSums<P> sums_of(Index slice) const {
-    P* const first = sums_ + 2 * features_ * slice;
-    return {first, first + features_};
+    P* const first = sums_ + slice_size() * slice;
+    return {first, first + features_ + sums_gap};
   }
 
   void hand_over(OptionalOutput<T> const& output, P* terms, Index column) const {
@@ -78,7 +93,7 @@ class ParameterGradients {
       }
       for (Index i = 0; i < features_; ++i) {
         ExactSum<Compute<T>> sum;
-        for (Index s = 0; s < slices(); ++s) sum.add(term_value(sums[2 * features_ * s + i]));
+        for (Index s = 0; s < slices(); ++s) sum.add(term_value(sums[slice_size() * s + i]));
         put(to[i], sum.total());
       }
     });

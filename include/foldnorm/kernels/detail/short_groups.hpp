@@ -80,9 +80,9 @@ class ShortGroups {
     Place const place{first, operands_.column_of(first), operands_.feature_of(first)};
     Pack<C> shift{};
     LaneSums<C> sums{};
-    LaneStatistics<C> found{};
+    FastStatistics<Pack<C>> found{};
     for (Index b = -3; b < blocks; ++b) {
-      LaneStatistics<C> const written = found;
+      FastStatistics<Pack<C>> const written = found;
       if (b >= -1) found = lane_statistics<Norm, C>(sums, static_cast<C>(d), operands_.eps);
       if (b >= -2 && b + 2 < blocks) sums = measured(place.block(b + 2), shift);
       if (b + 3 < blocks) shift = shifts(place.block(b + 3));
@@ -125,10 +125,11 @@ class ShortGroups {
   }
 
   template <Traffic traffic>
-  FOLDNORM_INLINE void write(Place const& place, LaneStatistics<C> const& found) const {
+  FOLDNORM_INLINE void write(Place const& place, FastStatistics<Pack<C>> const& found) const {
     if (!found.usable()) return write_apart(found, place.number);
     if (operands_.statistics) {
-      for (int i = 0; i < samples; ++i) operands_.statistics[place.number + i] = kept(found, lane_of(i));
+      for (int i = 0; i < samples; ++i)
+        operands_.statistics[place.number + i] = kept_statistics(one_lane(found, lane_of(i)));
     }
     auto const sources = operands_.source;
     auto const gammas = operands_.gamma;
@@ -150,17 +151,18 @@ class ShortGroups {
     });
   }
 
-  static SampleStatistics kept(LaneStatistics<C> const& found, int lane) {
-    return kept_statistics(found.mean_high[lane], found.mean_low[lane], found.rstd[lane]);
+  static FastStatistics<double> one_lane(FastStatistics<Pack<C>> const& found, int lane) {
+    auto const value = [lane](Pack<C> pack) { return static_cast<double>(pack[lane]); };
+    return {value(found.mean_high), value(found.mean_low), value(found.rstd), true, true};
   }
 
   // Where some samples are unusual, writes the whole block, one sample at a time.
-  __attribute__((noinline)) void write_apart(LaneStatistics<C> const& found, Index first) const {
+  __attribute__((noinline)) void write_apart(FastStatistics<Pack<C>> const& found, Index first) const {
     PackMask<C> const usable = found.near & found.in_range;
     for (int i = 0; i < samples; ++i) {
       auto const s = operands_.sample(first + i);
       int const lane = lane_of(i);
-      UnusualSample<C> own{found.mean_high[lane], found.mean_low[lane], found.rstd[lane], false, kept(found, lane)};
+      UnusualSample<C> own = in_words<C>(one_lane(found, lane));
       if (!usable[lane]) own = look_closer<Norm, C>(s.source.settled(), found.mean_high[lane], d, operands_.eps);
       if (operands_.statistics) operands_.statistics[first + i] = own.statistics;
       if (own.rescued) {

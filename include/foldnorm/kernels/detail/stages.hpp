@@ -54,12 +54,13 @@ class PackSum {
   }
 
  private:
-  FOLDNORM_INLINE Pack<C> in_one_pack() const {
-    static_assert(slots == 2 || slots == 4);
-    if constexpr (slots == 2) {
-      return packs_[0] + packs_[1];
+  FOLDNORM_INLINE Pack<C> in_one_pack() const { return in_one_pack<slots>(0); }
+  template <int count>
+  FOLDNORM_INLINE Pack<C> in_one_pack(int first) const {
+    if constexpr (count == 1) {
+      return packs_[first];
     } else {
-      return (packs_[0] + packs_[1]) + (packs_[2] + packs_[3]);
+      return in_one_pack<count / 2>(first) + in_one_pack<count / 2>(first + count / 2);
     }
   }
 
@@ -68,12 +69,13 @@ class PackSum {
   bool is_settled_ = false;
 };
 
-template <class Norm, class Source>
+// `fetches`: asks for what lies ahead; of no use to a sample that is measured by itself.
+template <class Norm, class Source, bool fetches = false>
 class Measure {
  public:
   using C = typename Source::C;
   // An addition takes some 4 cycles and two can start in each: so many independent sums keep a sample alone busy.
-  static constexpr int packs_at_once = 4;
+  static constexpr int packs_at_once = Norm::subtracts_mean ? 4 : 8;
 
   FOLDNORM_INLINE Measure(Source source, Pack<C> shift, Index n, Traffic traffic = Traffic::cached)
       : source_(source),
@@ -87,7 +89,7 @@ class Measure {
   FOLDNORM_INLINE void packs(Index i) {
     unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
       constexpr Index packs_per_line = std::max(1, 64 / (width<C> * static_cast<int>(sizeof(typename Source::Scalar))));
-      if constexpr (p % packs_per_line == 0) source_.expect(i + p * width<C> + prefetch_);
+      if constexpr (fetches && p % packs_per_line == 0) source_.expect(i + p * width<C> + prefetch_);
       one_pack(i + p * width<C>, p);
     });
   }
@@ -171,7 +173,7 @@ class Normalize {
  public:
   using T = typename Source::Scalar;
   using C = typename Source::C;
-  static constexpr int packs_at_once = 4;
+  static constexpr int packs_at_once = Norm::subtracts_mean ? 4 : 8;
 
   FOLDNORM_INLINE Normalize(Source source, SampleWords<C> const& words, Gamma gamma, Beta beta, T* y, Index n,
                             Traffic traffic = Traffic::cached)

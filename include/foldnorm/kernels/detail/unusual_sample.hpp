@@ -19,11 +19,16 @@ struct UnusualSample {
   SampleStatistics statistics;
 };
 
+inline SampleStatistics kept_statistics(FastStatistics<double> const& found) {
+  return {.mean_high = found.mean_high, .mean_low = found.mean_low, .inverse_deviation = found.rstd};
+}
+
+// mean = high + low and rstd as a kernel applies them.
 template <class C>
-SampleStatistics kept_statistics(C high, C low, C rstd) {
-  return {.mean_high = static_cast<double>(high),
-          .mean_low = static_cast<double>(low),
-          .inverse_deviation = static_cast<double>(rstd)};
+UnusualSample<C> in_words(FastStatistics<double> const& found) {
+  auto const high = static_cast<C>(found.mean_high);
+  auto const low = static_cast<C>((found.mean_high - static_cast<double>(high)) + found.mean_low);
+  return {high, low, static_cast<C>(found.rstd), false, kept_statistics(found)};
 }
 
 template <class Source>
@@ -40,11 +45,8 @@ __attribute__((noinline)) UnusualSample<C> look_closer(Source source, C shift, I
   if (Norm::subtracts_mean && std::isfinite(shift)) {
     Measure<Norm, Source> measure(source, broadcast(shift), n);
     run(measure);
-    LaneStatistics<C> const found = lane_statistics<Norm, C>(measure.sums(), static_cast<C>(n), eps);
-    if (found.usable()) {
-      C const high = found.mean_high[0], low = found.mean_low[0], rstd = found.rstd[0];
-      return {high, low, rstd, false, kept_statistics(high, low, rstd)};
-    }
+    FastStatistics<double> const found = one_sample_statistics<Norm, C>(measure.sums(), n, eps);
+    if (found.usable()) return in_words<C>(found);
   }
   C const value = source(0);
   if ((Norm::subtracts_mean ? std::isfinite(value) : value == 0) && is_constant(source, n)) {
