@@ -24,42 +24,35 @@ static_assert(!std::convertible_to<Eigen::Transpose<Matrix<float>>, MatrixRef<fl
 static_assert(!std::convertible_to<Matrix<double>&, MatrixRef<float>>);
 static_assert(std::convertible_to<RowMajor&, ConstMatrixRef<float>>);
 
-static_assert(std::convertible_to<none_t, OptionalVector<float>>);
-static_assert(std::convertible_to<Vector<float> const&, OptionalVector<float>>);
-static_assert(!std::convertible_to<Vector<double> const&, OptionalVector<float>>);
-static_assert(!std::is_copy_constructible_v<OptionalVector<float>>);
-static_assert(std::convertible_to<none_t, OptionalVectorRef<float>>);
-static_assert(std::convertible_to<Vector<float>&, OptionalVectorRef<float>>);
-static_assert(!std::convertible_to<Vector<float> const&, OptionalVectorRef<float>>);
-static_assert(!std::convertible_to<Vector<double>&, OptionalVectorRef<float>>);
+static_assert(storage_scalar<Eigen::half> && storage_scalar<Eigen::bfloat16> && !storage_scalar<long double>);
+static_assert(std::same_as<Compute<Eigen::half>, float> && std::same_as<Compute<double>, double>);
 
-Vector<float> copy(OptionalVector<float> const& v) { return Eigen::Map<Vector<float> const>(v.data(), v.size()); }
-void fill(OptionalVectorRef<float> v, float value) {
-  for (Index i = 0; i < v.size(); ++i) v.data()[i] = value;
+// gamma and beta: absent, or in the type of the matrix or the one it computes in; vectors and matrices of any kind.
+static_assert(norm_parameter<none_t, float> && norm_parameter<Vector<float>, float>);
+static_assert(norm_parameter<Matrix<float>, float> && norm_parameter<Eigen::VectorBlock<Vector<float> const>, float>);
+static_assert(norm_parameter<Vector<float>, Eigen::half> && norm_parameter<Vector<Eigen::half>, Eigen::half>);
+static_assert(!norm_parameter<Vector<double>, float> && !norm_parameter<float, float>);
+static_assert(!norm_parameter<Vector<Eigen::half>, float>);
+
+static_assert(std::convertible_to<none_t, OptionalOutput<float>>);
+static_assert(std::convertible_to<Vector<float>&, OptionalOutput<float>>);
+static_assert(std::convertible_to<Matrix<float>&, OptionalOutput<float>>);
+static_assert(std::convertible_to<Vector<float>&, OptionalOutput<Eigen::half>>);
+static_assert(!std::convertible_to<Vector<float> const&, OptionalOutput<float>>);
+static_assert(!std::convertible_to<Vector<double>&, OptionalOutput<float>>);
+static_assert(!std::convertible_to<Eigen::RowVectorXf&, OptionalOutput<float>>);
+static_assert(!std::is_copy_constructible_v<OptionalOutput<float>>);
+
+void fill(OptionalOutput<float> const& v, float value) {
+  if (!v.present()) return;
+  v.visit([&](float* data) {
+    for (Index i = 0; i < v.size(); ++i) data[i] = value;
+  });
 }
-Index size_of(OptionalVector<float> const& v) { return v.present() ? v.size() : -1; }
 
 }  // namespace
 
-TEST_CASE("OptionalVector: none and {} are absent, an empty vector is present") {
-  CHECK(size_of(none) == -1);
-  CHECK(size_of({}) == -1);
-  CHECK(OptionalVector<float>(none).data() == nullptr);
-  CHECK(size_of(Vector<float>(0)) == 0);
-}
-
-TEST_CASE("OptionalVector: a contiguous vector is referred to, anything else is copied") {
-  Vector<float> const v = Vector<float>::LinSpaced(5, 1, 5);
-  CHECK(OptionalVector<float>(v).data() == v.data());
-  CHECK(OptionalVector<float>(v.segment(1, 3)).data() == v.data() + 1);
-  Matrix<float> rows(2, 5);
-  rows.row(1) = v.transpose();
-  CHECK(copy(rows.row(1).transpose()) == v);
-  CHECK(copy(v.reverse()) == v.reverse());
-  CHECK(copy(2 * v) == 2 * v);
-}
-
-TEST_CASE("OptionalVectorRef: writes vectors, columns and segments, and nothing for none") {
+TEST_CASE("OptionalOutput: writes vectors, columns, segments and matrices, and nothing for none") {
   Vector<float> v = Vector<float>::Zero(4);
   fill(none, 1);
   fill({}, 1);
@@ -74,4 +67,19 @@ TEST_CASE("OptionalVectorRef: writes vectors, columns and segments, and nothing 
   Eigen::Map<Vector<float>> map(m.data(), 4);
   fill(map, 1);
   CHECK(m.sum() == 24);
+  fill(m, 1);
+  CHECK(m.sum() == 12);
+}
+
+TEST_CASE("OptionalOutput: knows a vector from a matrix, and the storage type from the type it computes in") {
+  Vector<float> v(4);
+  Matrix<float> m(4, 1);
+  CHECK(OptionalOutput<float>(v).is_vector());
+  CHECK_FALSE(OptionalOutput<float>(m).is_vector());
+  Vector<Eigen::half> h(4);
+  bool stored = false, computed = false;
+  OptionalOutput<Eigen::half>(h).visit([&](auto* data) { stored = std::same_as<decltype(data), Eigen::half*>; });
+  OptionalOutput<Eigen::half>(v).visit([&](auto* data) { computed = std::same_as<decltype(data), float*>; });
+  CHECK(stored);
+  CHECK(computed);
 }

@@ -10,6 +10,7 @@
 #include <foldnorm/kernels/center.hpp>
 
 #include "catch.hpp"
+#include "laws/differences.hpp"
 #include "laws/inputs.hpp"
 #include "laws/norms.hpp"
 #include "laws/reference.hpp"
@@ -19,19 +20,6 @@ namespace {
 using namespace laws;
 
 constexpr double tier_1 = 8;
-
-// Richardson extrapolation of central differences: error about h^4 f^(5) / 30 + u |f| / h. With h = 1e-3, f and its
-// derivatives of order 1 to 100 on N(0, 1) samples: 1e-11 at worst.
-constexpr double step = 1e-3;
-constexpr double difference_tolerance = 1e-10;
-
-template <class Function>
-double derivative(Function f) {
-  auto const central = [&](double h) { return (f(h) - f(-h)) / (2 * h); };
-  return (4 * central(step / 2) - central(step)) / 3;
-}
-
-double dot(Matrix<double> const& a, Matrix<double> const& b) { return a.cwiseProduct(b).sum(); }
 
 }  // namespace
 
@@ -122,35 +110,45 @@ TEMPLATE_TEST_CASE("rms_norm: adding a constant to x does change the result", ""
   CHECK((y - shifted).cwiseAbs().maxCoeff() > TestType(0.1));
 }
 
+// Widths of the short path, between them, and beyond.
+constexpr Index path_widths[] = {5, 8, 16, 32, 64, 70, 100, 128, 768};
+
 TEMPLATE_TEST_CASE("norms: x 2^k with eps 4^k gives the same bits", "", FOLDNORM_ALL_NORMS) {
   using Scalar = typename TestType::Scalar;
-  Matrix<Scalar> const x = normal<Scalar>(70, 4, 417, 3);
-  auto const gamma = Vector<Scalar>(normal<Scalar>(70, 1, 418)), beta = Vector<Scalar>(normal<Scalar>(70, 1, 419));
-  Matrix<Scalar> const y = TestType::forward(x, gamma, beta, Scalar(0x1p-16));
-  for (int k : {-20, -3, 1, 20}) {
-    INFO("k " << k);
-    Matrix<Scalar> const scaled =
-        TestType::forward(x * std::ldexp(Scalar(1), k), gamma, beta, std::ldexp(Scalar(1), 2 * k - 16));
-    CHECK(same_bits(scaled, y));
+  for (Index n : path_widths) {
+    Matrix<Scalar> const x = normal<Scalar>(n, 11, 417, 3);
+    auto const gamma = Vector<Scalar>(normal<Scalar>(n, 1, 418)), beta = Vector<Scalar>(normal<Scalar>(n, 1, 419));
+    Matrix<Scalar> const y = TestType::forward(x, gamma, beta, Scalar(0x1p-16));
+    for (int k : {-20, -3, 1, 20}) {
+      INFO("n " << n << ", k " << k);
+      Matrix<Scalar> const scaled_x = x * std::ldexp(Scalar(1), k);
+      CHECK(same_bits(TestType::forward(scaled_x, gamma, beta, std::ldexp(Scalar(1), 2 * k - 16)), y));
+    }
   }
 }
 
 TEMPLATE_TEST_CASE("norms: permuting samples permutes y bit for bit, permuting features permutes it within tier 1", "",
                    FOLDNORM_ALL_NORMS) {
   using Scalar = typename TestType::Scalar;
-  Index const n = 90, m = 7;
-  Matrix<Scalar> const x = normal<Scalar>(n, m, 420, 3);
-  Eigen::PermutationMatrix<Eigen::Dynamic> samples(m), features(n);
-  samples.setIdentity();
-  features.setIdentity();
-  std::mt19937 engine(421);
-  std::shuffle(samples.indices().begin(), samples.indices().end(), engine);
-  std::shuffle(features.indices().begin(), features.indices().end(), engine);
-  Matrix<Scalar> const y = TestType::forward(x, none, none, Scalar(1e-5));
-  CHECK(same_bits(TestType::forward(x * samples, none, none, Scalar(1e-5)), Matrix<Scalar>(y * samples)));
-  Matrix<Scalar> const permuted = features.inverse() * TestType::forward(features * x, none, none, Scalar(1e-5));
-  // |y| < 4, both sides within tier 1 (the fast float figures are below 4)
-  CHECK((permuted - y).cwiseAbs().maxCoeff() <= Scalar(2 * tier_1 * 4) * std::numeric_limits<Scalar>::epsilon() / 2);
+  for (Index n : path_widths) {
+    INFO("n " << n << ", seeds 420, 421");
+    Index const m = 21;
+    Matrix<Scalar> x = normal<Scalar>(n, m, 420, 3);
+    x.col(4).setConstant(2);  // takes a way of its own, wherever it goes
+    x.col(9) *= Scalar(1e30);
+    Eigen::PermutationMatrix<Eigen::Dynamic> samples(m), features(n);
+    samples.setIdentity();
+    features.setIdentity();
+    std::mt19937 engine(421);
+    std::shuffle(samples.indices().begin(), samples.indices().end(), engine);
+    std::shuffle(features.indices().begin(), features.indices().end(), engine);
+    Matrix<Scalar> const y = TestType::forward(x, none, none, Scalar(1e-5));
+    Matrix<Scalar> const moved_samples = x * samples, moved_features = features * x;
+    CHECK(same_bits(TestType::forward(moved_samples, none, none, Scalar(1e-5)), Matrix<Scalar>(y * samples)));
+    Matrix<Scalar> const permuted = features.inverse() * TestType::forward(moved_features, none, none, Scalar(1e-5));
+    // |y| < 4, both sides within tier 1 (the fast float figures are below 4)
+    CHECK((permuted - y).cwiseAbs().maxCoeff() <= Scalar(2 * tier_1 * 4) * std::numeric_limits<Scalar>::epsilon() / 2);
+  }
 }
 
 TEMPLATE_TEST_CASE("norms: duplicating every feature leaves the output where it was", "", FOLDNORM_ALL_NORMS) {

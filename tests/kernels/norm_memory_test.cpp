@@ -111,16 +111,36 @@ TEMPLATE_TEST_CASE("norms: one column shown many times by an outer stride of 0 i
   TestType::forward(x.leftCols(1), none, none, Scalar(1e-5), y.leftCols(1));  // one column is no repetition
 }
 
-TEMPLATE_TEST_CASE("norms: dgamma and dbeta must lie apart", "", FOLDNORM_ALL_NORMS) {
-  Sample<TestType> s;
+TEMPLATE_TEST_CASE("norms: dgamma and dbeta must lie apart, from each other and from all that is read or written", "",
+                   FOLDNORM_ALL_NORMS) {
+  Sample<TestType> const s;
   using Scalar = typename TestType::Scalar;
   NormStatistics<Scalar> statistics;
-  TestType::forward(s.x, s.gamma, s.beta, s.eps, s.y, statistics);
-  Matrix<Scalar> dx(s.n, s.m);
+  Matrix<Scalar> y(s.n, s.m);
+  TestType::forward(s.x, s.gamma, s.beta, s.eps, y, statistics);
   Vector<Scalar> both = Vector<Scalar>::Zero(2 * s.n - 1);
-  CHECK_THROWS_AS(TestType::backward(s.dy, s.x, s.gamma, statistics, dx, both.head(s.n), both.tail(s.n)),
+  CHECK_THROWS_AS(TestType::backward(s.dy, s.x, s.gamma, statistics, y, both.head(s.n), both.tail(s.n)),
                   std::invalid_argument);
   CHECK(both.isZero(0));
+  // What is written per feature and column, beside x's (dy's, dx's, gamma's) columns but shifted by one of them.
+  Matrix<Scalar> memory = normal<Scalar>(s.n, s.m + 1, 308), dx(s.n, s.m), free(s.n, s.m);
+  Matrix<Scalar> const before = memory;
+  auto const view = memory.leftCols(s.m);
+  auto shifted = memory.rightCols(s.m);
+  for (bool is_dgamma : {true, false}) {
+    auto const run = [&](auto const& dy, auto const& x, auto&& to) {
+      if (is_dgamma) {
+        TestType::backward(dy, x, s.gamma, statistics, to, shifted, free);
+      } else {
+        TestType::backward(dy, x, s.gamma, statistics, to, free, shifted);
+      }
+    };
+    CHECK_THROWS_AS(run(view, s.x, dx), std::invalid_argument);
+    CHECK_THROWS_AS(run(s.dy, view, dx), std::invalid_argument);
+    CHECK_THROWS_AS(run(s.dy, s.x, memory.leftCols(s.m)), std::invalid_argument);
+    CHECK_THROWS_AS(TestType::backward(s.dy, s.x, memory.col(2), statistics, dx, shifted, free), std::invalid_argument);
+  }
+  CHECK(same_bits(memory, before));
 }
 
 TEMPLATE_TEST_CASE("norms: every layout of x gives the bits of its plain copy", "", FOLDNORM_ALL_NORMS) {
@@ -170,6 +190,35 @@ TEMPLATE_TEST_CASE("norms: every alignment gives the same bits and leaves the pa
     CHECK(same_bits(Matrix<Scalar>(y), dx));
     y.setConstant(sentinel);
     CHECK(std::count(to.begin(), to.end(), sentinel) == std::ptrdiff_t(to.size()));
+  }
+}
+
+// Outputs of 16 MiB and more go past the caches, where every sample begins at a pack's boundary.
+TEMPLATE_TEST_CASE("norms: outputs too large for the caches are the same bits", "", laws::LayerNormOf<float>,
+                   laws::RMSNormOf<float>) {
+  for (Index n : {16, 768, 4096}) {
+    INFO("n " << n);
+    Index const m = (Index{17} << 20) / 4 / n;
+    Matrix<float> const x = normal<float>(n, m, 309, 1), dy = x.rowwise().reverse();
+    Vector<float> const gamma = normal<float>(n, 1, 310, 1, 0.3), beta = normal<float>(n, 1, 311);
+    Matrix<float> y(n, m), dx(n, m), tall_y(n + 1, m), tall_dx(n + 1, m);
+    Vector<float> dgamma(n), dbeta(n), tall_dgamma(n), tall_dbeta(n);
+    NormStatistics<float> statistics;
+    TestType::forward(x, gamma, beta, 1e-5f, y, statistics);
+    TestType::forward(x, gamma, beta, 1e-5f, tall_y.topRows(n));  // off every boundary, so through the caches
+    CHECK(same_bits(tall_y.topRows(n), y));
+    TestType::backward(dy, x, gamma, statistics, dx, dgamma, dbeta);
+    TestType::backward(dy, x, gamma, statistics, tall_dx.topRows(n), tall_dgamma, tall_dbeta);
+    CHECK(same_bits(tall_dx.topRows(n), dx));
+    CHECK(same_bits(tall_dgamma, dgamma));
+    CHECK(same_bits(tall_dbeta, dbeta));
+    TestType::forward_groups(x, 8, gamma, beta, 1e-5f, y);
+    TestType::forward_groups(x, 8, gamma, beta, 1e-5f, tall_y.topRows(n));
+    CHECK(same_bits(tall_y.topRows(n), y));
+    TestType::forward_sum(x, 0.5f, dy, gamma, beta, 1e-5f, dx, y);
+    TestType::forward_sum(x, 0.5f, dy, gamma, beta, 1e-5f, tall_dx.topRows(n), tall_y.topRows(n));
+    CHECK(same_bits(tall_dx.topRows(n), dx));
+    CHECK(same_bits(tall_y.topRows(n), y));
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Public bug reports of other libraries that concern float and double norms, each by its number and its input.
+// Public bug reports of other libraries, each by its number and its input.
 #include <cmath>
+#include <limits>
 
 #include "catch.hpp"
 #include "laws/inputs.hpp"
@@ -11,11 +12,14 @@ namespace {
 
 using namespace laws;
 
+using Eigen::bfloat16;
+using Eigen::half;
+
 constexpr double tier_1 = 8, tier_2_y = 64, tier_2_nrm = 1e-6;
 
 // beta = 0.1, so that E_y judges every element.
 template <class Norm, class Scalar = typename Norm::Scalar>
-void check_within_tiers(Matrix<Scalar> const& x, Scalar eps) {
+void check_within_tiers(Matrix<Scalar> const& x, foldnorm::Compute<Scalar> eps) {
   Vector<Scalar> const gamma = Vector<Scalar>::Ones(x.rows());
   Vector<Scalar> const beta = Vector<Scalar>::Constant(x.rows(), Scalar(0.1));
   Matrix<Scalar> const fast = Norm::forward(x, gamma, beta, eps);
@@ -52,6 +56,54 @@ TEST_CASE("pytorch#133085, #134106: squares beyond the storage type's range do n
   check_within_tiers<RMSNormOf<double>>(normal<double>(64, 4, 504, 0, 1e200), 1e-5);
 }
 
+TEMPLATE_TEST_CASE("pytorch#41527: a zero sample of half with eps 1e-12, which half cannot hold, gives 0, not NaN", "",
+                   LayerNormOf<half>, RMSNormOf<half>) {
+  using T = typename TestType::Scalar;
+  for (Index n : {3, 16, 768}) {
+    Matrix<T> const zeros = Matrix<T>::Zero(n, 9);
+    Vector<T> const ones = Vector<T>::Ones(n), no_shift = Vector<T>::Zero(n);
+    CHECK(same_values(TestType::forward(zeros, ones, no_shift, 1e-12f), zeros));
+    check_within_tiers<TestType>(normal<T>(n, 9, 512, 0, 1e-6), 1e-12f);  // and eps counts beside small values
+  }
+}
+
+TEST_CASE("pytorch#66707: half and bfloat16 norms add up in float, where 1000 values of mean 100 fit") {
+  check_within_tiers<LayerNormOf<half>>(normal<half>(1000, 8, 513, 100), 1e-5f);
+  check_within_tiers<LayerNormOf<bfloat16>>(normal<bfloat16>(1000, 8, 514, 100), 1e-5f);
+}
+
+TEST_CASE("pytorch#133085, #134106: squares of half beyond 65504 do not overflow an RMSNorm") {
+  for (double size : {300.0, 7e3, 2e4}) check_within_tiers<RMSNormOf<half>>(normal<half>(64, 8, 515, 0, size), 1e-5f);
+}
+
+TEST_CASE("pytorch#173039: an eps of float's 1.2e-7 is not taken for half's 9.8e-4") {
+  check_within_tiers<RMSNormOf<half>>(normal<half>(768, 4, 516, 0, 1e-3), std::numeric_limits<float>::epsilon());
+  check_within_tiers<RMSNormOf<bfloat16>>(normal<bfloat16>(768, 4, 517, 0, 1e-3),
+                                          std::numeric_limits<float>::epsilon());
+}
+
+TEST_CASE("onnxruntime#29034: an RMSNorm of a residual sum in half is right beyond |x| = 7600, not zero") {
+  for (float size : {5e3f, 7700.0f, 3e4f}) {
+    INFO("size " << size);
+    Index const n = 768;
+    Matrix<half> const x = uniform<half>(n, 5, 518, -double(size), double(size)), r = normal<half>(n, 5, 519);
+    Vector<half> const gamma = Vector<half>::Ones(n), beta = Vector<half>::Constant(n, half(0.125f));
+    Matrix<half> s(n, 5), y(n, 5);
+    foldnorm::add_rms_norm(x, 1.0f, r, gamma, beta, 1e-5f, s, y);
+    CHECK(forward_errors(y, s, gamma, beta, 1e-5f, false).y <= tier_2_y);
+    CHECK((y.cast<float>().array() - 0.125f).abs().maxCoeff() > 1.0f);
+  }
+}
+
+TEST_CASE("tt-metal#45231: a residual sum is added in the storage's precision, before its mean is taken away") {
+  Matrix<float> const x = normal<float>(64, 5, 520, 1000), r = normal<float>(64, 5, 521, 0, 1e-3);
+  Vector<float> const gamma = Vector<float>::Ones(64), beta = Vector<float>::Constant(64, 0.1f);
+  Matrix<float> s(64, 5), y(64, 5);
+  foldnorm::add_layer_norm(x, 1.0f, r, gamma, beta, 1e-5f, s, y);
+  CHECK(same_bits(s, Matrix<float>(x + r)));
+  CHECK(forward_errors(y, s, gamma, beta, 1e-5f, true).y <= tier_2_y);
+}
+
 TEST_CASE("pytorch#108956: one feature gives beta") {
   Matrix<float> const x = normal<float>(1, 6, 505, 3);
   Vector<float> const gamma = Vector<float>::Constant(1, 2.5f), beta = Vector<float>::Constant(1, 0.7f);
@@ -73,6 +125,7 @@ TEST_CASE("onnxruntime#28463, #21935: 40000..40003 and a constant 1234 are finit
 
 TEST_CASE("onnxruntime#17692: a variance of 246419 is held") {
   check_within_tiers<LayerNormOf<float>>(normal<float>(768, 4, 507, 0, std::sqrt(246419.0)), 1e-5f);
+  check_within_tiers<LayerNormOf<half>>(normal<half>(768, 4, 507, 0, std::sqrt(246419.0)), 1e-5f);
 }
 
 TEST_CASE("mlx#2238: 16 values near 1449.5 are not NaN") {

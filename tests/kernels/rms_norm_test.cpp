@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "catch.hpp"
+#include "laws/instances.hpp"
 
 namespace {
 

@@ -68,7 +68,8 @@ Matrix<Scalar> outliers(Index rows, Index columns, unsigned seed, Scalar size) {
 template <class A, class B>
 bool same_bits(A const& a, B const& b) {
   using Scalar = typename A::Scalar;
-  using Bits = std::conditional_t<std::same_as<Scalar, float>, std::uint32_t, std::uint64_t>;
+  using Bits = std::conditional_t<sizeof(Scalar) == 2, std::uint16_t,
+                                  std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint64_t>>;
   if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
   for (Index j = 0; j < a.cols(); ++j) {
     for (Index i = 0; i < a.rows(); ++i) {
@@ -82,6 +83,11 @@ bool same_bits(A const& a, B const& b) {
 template <class A, class B>
 bool same_values(A const& a, B const& b) {
   return a.rows() == b.rows() && a.cols() == b.cols() && (a.array() == b.array()).all();
+}
+
+template <class M>
+bool all_zero(M const& m) {
+  return (m.array() == typename M::Scalar(0)).all();
 }
 
 }  // namespace laws

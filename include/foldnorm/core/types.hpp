@@ -52,7 +52,8 @@ using ConstVectorRef = Eigen::Ref<Vector<Scalar> const>;
 template <class X>
 concept dense_expression = std::derived_from<X, Eigen::MatrixBase<X>> && real_scalar<typename X::Scalar>;
 template <class X>
-concept stored_expression = storage_scalar<typename X::Scalar> && requires(X const& x) {
+concept stored_expression = requires(X const& x) {
+  requires storage_scalar<typename X::Scalar>;
   []<class D>(Eigen::MatrixBase<D> const&) {}(x);  // derived, if not directly: a segment is a kind of block
 };
 
@@ -67,27 +68,31 @@ concept norm_parameter = std::same_as<G, none_t> ||
     (stored_expression<G> &&
      (std::same_as<typename G::Scalar, Scalar> || std::same_as<typename G::Scalar, Compute<Scalar>>));
 
+// What a gradient of a parameter can be written to.
+template <class V, class Scalar>
+concept gradient_memory =
+    stored_expression<V> &&
+    (std::same_as<typename V::Scalar, Scalar> ||
+     std::same_as<typename V::Scalar, Compute<Scalar>>)&&std::convertible_to<V&, MatrixRef<typename V::Scalar>> &&
+    (V::RowsAtCompileTime != 1 || V::ColsAtCompileTime == 1);
+
 // A gradient that the caller may not want (`none`, {}): a vector for parameters per feature, a matrix for parameters
 // per feature and column, over Scalar or the type it computes in. Refers to the caller's memory.
 template <storage_scalar Scalar>
 class OptionalOutput {
   using C = Compute<Scalar>;
-  template <class V>
-  static constexpr bool writable =
-      (std::same_as<typename V::Scalar, Scalar> ||
-       std::same_as<typename V::Scalar, C>)&&std::convertible_to<V&, MatrixRef<typename V::Scalar>> &&
-      (V::RowsAtCompileTime != 1 || V::ColsAtCompileTime == 1);
 
  public:
   OptionalOutput() = default;
   OptionalOutput(none_t) {}  // NOLINT(google-explicit-constructor): an argument type, meant to convert
   template <class V>
-  requires writable<V> OptionalOutput(V& matrix)
+  requires gradient_memory<V, Scalar> OptionalOutput(V& matrix)
       : OptionalOutput(MatrixRef<typename V::Scalar>(matrix), V::IsVectorAtCompileTime) {
   }  // NOLINT(google-explicit-constructor)
   // m.col(0) is a temporary.
   template <class V>
-  requires writable<V> OptionalOutput(Eigen::MatrixBase<V> const&& block)  // NOLINT(google-explicit-constructor)
+  requires gradient_memory<V, Scalar> OptionalOutput(
+      Eigen::MatrixBase<V> const&& block)  // NOLINT(google-explicit-constructor)
       : OptionalOutput(MatrixRef<typename V::Scalar>(block.const_cast_derived()), V::IsVectorAtCompileTime) {}
   OptionalOutput(OptionalOutput const&) = delete;
   OptionalOutput& operator=(OptionalOutput const&) = delete;

@@ -16,13 +16,16 @@
 
 namespace foldnorm {
 
-// Normalizes x (n x m) into y (n x m). gamma, beta: n, or `none`. Accuracy: see core/accuracy.hpp.
-// Shapes that disagree throw shape_error, eps NaN, inf or negative and overlapping arguments std::invalid_argument, all
-// before anything is written. y may be x itself (same bits); gamma and beta must lie apart from y.
-// A constant sample gives y == beta bit for bit (a zero beta may change sign), for eps = 0 and for n = 1 as well. NaN
-// or inf in a sample makes that sample NaN and no other; NaN in gamma or beta spoils its own feature. Double storage:
-// all finite x; an xhat below 2^-1022 loses digits before the gain reaches it. An expression x is evaluated once;
-// row-major, transposed and inner-strided ones are copied.
+// Normalizes x (n x m) into y (n x m), both over float, double, half or bfloat16. gamma, beta: n values (a vector), n x
+// m values (a matrix: one per feature and column, as in adaptive norms), or `none`; over x's scalar or the one it
+// computes in. Accuracy: see core/accuracy.hpp. eps is held in the type computed in. Shapes that disagree throw
+// shape_error, eps NaN, inf or negative and overlapping arguments std::invalid_argument, all before anything is
+// written. y may be x itself (same bits); gamma and beta must lie apart from y. A constant sample gives y == beta bit
+// for bit (a zero beta may change sign), for eps = 0 and for n = 1 as well. NaN or inf in a sample makes that sample
+// NaN and no other; NaN in gamma or beta spoils its own feature. An xhat below the smallest normal number loses digits
+// before the gain reaches it, and gamma * xhat itself must be representable (float in accurate mode: neither). An
+// expression x is evaluated once; row-major, transposed and inner-strided ones are copied. Columns are shared over
+// OpenMP threads (core/parallel.hpp), with the same bits for any number of them.
 template <stored_expression X, norm_parameter<typename X::Scalar> Gamma, norm_parameter<typename X::Scalar> Beta>
 void layer_norm(Eigen::MatrixBase<X> const& x, Gamma const& gamma, Beta const& beta, Compute<typename X::Scalar> eps,
                 MatrixRef<typename X::Scalar> y, Accuracy accuracy = Accuracy::fast) {
@@ -51,8 +54,13 @@ Matrix<typename X::Scalar> layer_norm(Eigen::MatrixBase<X> const& x, Gamma const
 }
 
 // Gradients of a loss from dy = dloss/dy (n x m), the x of the forward and the statistics it kept.
-// Writes or adds to dx (n x m), dgamma and dbeta (each like its parameter, or `none`); with no samples dgamma = dbeta =
-// 0.
+// Writes, or adds to if the options say so, dx (n x m), dgamma and dbeta (each of its parameter's shape, over x's
+// scalar or the one it computes in, or `none`); with no samples the sums are 0. dx may be dy or x itself (same bits);
+// any other overlap throws, as do shapes that disagree and statistics of another shape or of groups, before anything is
+// written. Where xhat is 0 by definition (eps = 0 in a constant sample, n = 1) dx is 0 and dgamma gains nothing. NaN in
+// dy makes dx of its sample NaN, and dgamma, dbeta at its feature; NaN in gamma all of dx; NaN in x dx of its sample
+// and dgamma, not dbeta. dgamma and dbeta do not depend on the number of threads. Needs memory for partial sums, see
+// options.workspace.
 template <stored_expression DY, norm_parameter<typename DY::Scalar> Gamma>
 void layer_norm_backward(Eigen::MatrixBase<DY> const& dy, ConstMatrixRef<typename DY::Scalar> const& x,
                          Gamma const& gamma, NormStatistics<typename DY::Scalar> const& statistics,
