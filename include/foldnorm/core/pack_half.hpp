@@ -15,6 +15,16 @@ namespace foldnorm::detail {
 typedef std::uint16_t HalfWords __attribute__((vector_size(pack_bytes / 2)));
 typedef std::uint32_t FloatWords __attribute__((vector_size(pack_bytes)));
 
+// Lane by lane. Out of line: inlined wherever a kernel loads or stores, they make it some hundred instructions longer.
+__attribute__((noinline)) inline FloatPack load_lanes(Eigen::half const* from) {
+  FloatPack value;
+  for (int lane = 0; lane < width<float>; ++lane) value[lane] = static_cast<float>(from[lane]);
+  return value;
+}
+__attribute__((noinline)) inline void store_lanes(Eigen::half* to, FloatPack value) {
+  for (int lane = 0; lane < width<float>; ++lane) to[lane] = static_cast<Eigen::half>(value[lane]);
+}
+
 FOLDNORM_INLINE FloatPack load(Eigen::half const* from) {
 #if defined(__AVX512F__)
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from)));
@@ -23,9 +33,7 @@ FOLDNORM_INLINE FloatPack load(Eigen::half const* from) {
 #elif defined(__aarch64__)
   return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(reinterpret_cast<std::uint16_t const*>(from))));
 #else
-  FloatPack value;
-  for (int lane = 0; lane < width<float>; ++lane) value[lane] = static_cast<float>(from[lane]);
-  return value;
+  return load_lanes(from);
 #endif
 }
 
@@ -37,7 +45,7 @@ FOLDNORM_INLINE void store(Eigen::half* to, FloatPack value) {
 #elif defined(__aarch64__)
   vst1_u16(reinterpret_cast<std::uint16_t*>(to), vreinterpret_u16_f16(vcvt_f16_f32(value)));
 #else
-  for (int lane = 0; lane < width<float>; ++lane) to[lane] = static_cast<Eigen::half>(value[lane]);
+  store_lanes(to, value);
 #endif
 }
 
