@@ -17,6 +17,11 @@
 #include <foldnorm/kernels/parallel_layer_norm.hpp>
 #include <foldnorm/kernels/rms_norm.hpp>
 #include <foldnorm/kernels/token_rows.hpp>
+// kernels: of a batch: its covariance, and functions of that
+#include <foldnorm/kernels/affine_map.hpp>
+#include <foldnorm/kernels/covariance.hpp>
+#include <foldnorm/kernels/inverse_square_root.hpp>
+#include <foldnorm/kernels/spectral_function.hpp>
 // fold: weights in, weights out
 #include <foldnorm/fold/centering.hpp>
 #include <foldnorm/fold/weight_layout.hpp>
