@@ -22,6 +22,12 @@
 #include <foldnorm/kernels/covariance.hpp>
 #include <foldnorm/kernels/inverse_square_root.hpp>
 #include <foldnorm/kernels/spectral_function.hpp>
+// whitening: center, then a matrix in the place of a scalar
+#include <foldnorm/whitening/cholesky.hpp>
+#include <foldnorm/whitening/iter_norm.hpp>
+#include <foldnorm/whitening/pca.hpp>
+#include <foldnorm/whitening/spectral_transformation.hpp>
+#include <foldnorm/whitening/zca.hpp>
 // fold: weights in, weights out
 #include <foldnorm/fold/centering.hpp>
 #include <foldnorm/fold/weight_layout.hpp>
