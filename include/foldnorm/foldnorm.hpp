@@ -28,7 +28,12 @@
 #include <foldnorm/whitening/pca.hpp>
 #include <foldnorm/whitening/spectral_transformation.hpp>
 #include <foldnorm/whitening/zca.hpp>
+// losses: of whitened views
+#include <foldnorm/losses/alignment_loss.hpp>
+#include <foldnorm/losses/intl_loss.hpp>
+#include <foldnorm/losses/trace_loss.hpp>
 // fold: weights in, weights out
+#include <foldnorm/fold/affine.hpp>
 #include <foldnorm/fold/centering.hpp>
 #include <foldnorm/fold/weight_layout.hpp>
 // graph: describe by hand, read and write, draw, run slowly

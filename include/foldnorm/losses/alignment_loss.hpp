@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/losses/alignment_loss.hpp -- how far two views of the same samples point apart.
+//
+//   align(A, B) = 2 - 2 mean_n cos(a_n, b_n)            the mean squared distance of the columns, scaled to length 1
+//   da_n = -(2 / N) (b^ - (a^ . b^) a^) / ||a_n||       a^, b^: the unit columns; symmetric in b
+#pragma once
+
+#include <foldnorm/core/check.hpp>
+#include <foldnorm/core/types.hpp>
+
+#include <algorithm>
+
+namespace foldnorm {
+
+// Returns align(a, b) and adds weight times its gradients to da and db (all features x samples; db apart from da). A
+// column shorter than 1e-12 counts as a/1e-12 and has gradient 0, as in the frameworks. No samples: 0. NaN spreads to
+// the value and to its own column's gradients.
+template <real_scalar Scalar>
+double alignment_loss(ConstMatrixRef<Scalar> const& a, ConstMatrixRef<Scalar> const& b, double weight,
+                      MatrixRef<Scalar> da, MatrixRef<Scalar> db) {
+  check_same_shape(a, b, "alignment_loss: a, b");
+  check_same_shape(a, da, "alignment_loss: a, da");
+  check_same_shape(b, db, "alignment_loss: b, db");
+  check_apart(da, db, "alignment_loss: da, db");
+  if (a.cols() == 0) return 0;
+  constexpr double shortest = 1e-12;
+  auto const samples = static_cast<double>(a.cols());
+  double cosines = 0;
+  Vector<double> a_unit, b_unit;
+  for (Index n = 0; n < a.cols(); ++n) {
+    a_unit = a.col(n).template cast<double>();
+    b_unit = b.col(n).template cast<double>();
+    double const a_length = a_unit.norm(), b_length = b_unit.norm();
+    a_unit /= std::max(a_length, shortest);
+    b_unit /= std::max(b_length, shortest);
+    double const cosine = a_unit.dot(b_unit);
+    cosines += cosine;
+    double const factor = -2 * weight / samples;
+    if (!(a_length < shortest)) {
+      da.col(n) += (factor / a_length * (b_unit - cosine * a_unit)).template cast<Scalar>();
+    }
+    if (!(b_length < shortest)) {
+      db.col(n) += (factor / b_length * (a_unit - cosine * b_unit)).template cast<Scalar>();
+    }
+  }
+  return 2 - 2 * cosines / samples;
+}
+
+}  // namespace foldnorm
