@@ -108,23 +108,30 @@ void center_samples(ConstMatrixRef<Scalar> const& x, ConstVectorRef<double> cons
   }
 }
 
-// scatter = centered centered^T / scale^2 (d x d, both triangles). Floats are multiplied in float, in slices short
-// enough for their sums, which are added up in double.
+// Samples that are multiplied at once. Floats are multiplied and added up in float for as many, then in double.
+inline constexpr Index sample_slice = 256;
+
+// Adds factor * centered centered^T to the lower triangle of scatter (d x d).
+template <real_scalar Scalar>
+void add_scatter(ConstMatrixRef<Scalar> const& centered, double factor, Matrix<Scalar>& slice_scatter,
+                 MatrixRef<double> scatter) {
+  if constexpr (std::is_same_v<Scalar, double>) {
+    scatter.template selfadjointView<Eigen::Lower>().rankUpdate(centered, factor);
+  } else {
+    slice_scatter.setZero(centered.rows(), centered.rows());
+    slice_scatter.template selfadjointView<Eigen::Lower>().rankUpdate(centered);
+    scatter.template triangularView<Eigen::Lower>() += factor * slice_scatter.template cast<double>();
+  }
+}
+
+// scatter = centered centered^T / scale^2 (d x d, both triangles).
 template <real_scalar Scalar>
 void scatter_of_centered(ConstMatrixRef<Scalar> const& centered, double scale, Matrix<Scalar>& slice_scatter,
                          MatrixRef<double> scatter) {
   scatter.setZero();
-  double const factor = 1 / (scale * scale);
-  if constexpr (std::is_same_v<Scalar, double>) {
-    scatter.template selfadjointView<Eigen::Lower>().rankUpdate(centered, factor);
-  } else {
-    constexpr Index slice = 1024;
-    for (Index j = 0; j < centered.cols(); j += slice) {
-      slice_scatter.setZero(centered.rows(), centered.rows());
-      slice_scatter.template selfadjointView<Eigen::Lower>().rankUpdate(
-          centered.middleCols(j, std::min(slice, centered.cols() - j)));
-      scatter.template triangularView<Eigen::Lower>() += factor * slice_scatter.template cast<double>();
-    }
+  for (Index j = 0; j < centered.cols(); j += sample_slice) {
+    Index const n = std::min(sample_slice, centered.cols() - j);
+    add_scatter<Scalar>(centered.middleCols(j, n), 1 / (scale * scale), slice_scatter, scatter);
   }
   mirror_lower<double>(scatter);
 }
@@ -139,13 +146,16 @@ BatchStatistics batch_statistics(Eigen::MatrixBase<X> const& x) {
   using Scalar = typename X::Scalar;
   check_strides(x, "batch_statistics: x");
   ConstMatrixRef<Scalar> const source(x.derived());
-  BatchStatistics s{.count = static_cast<double>(source.cols()),
-                    .mean = Vector<double>(source.rows()),
-                    .scatter = Matrix<double>(source.rows(), source.rows())};
+  Index const d = source.rows(), m = source.cols();
+  BatchStatistics s{.count = static_cast<double>(m), .mean = Vector<double>(d), .scatter = Matrix<double>::Zero(d, d)};
   detail::mean_of_samples<Scalar>(source, s.mean);
-  Matrix<Scalar> centered(source.rows(), source.cols()), slice;
-  detail::center_samples<Scalar>(source, s.mean, 1, centered);
-  detail::scatter_of_centered<Scalar>(centered, 1, slice, s.scatter);
+  Matrix<Scalar> centered(d, std::min(detail::sample_slice, m)), slice_scatter;
+  for (Index j = 0; j < m; j += detail::sample_slice) {
+    Index const n = std::min(detail::sample_slice, m - j);
+    detail::center_samples<Scalar>(source.middleCols(j, n), s.mean, 1, centered.leftCols(n));
+    detail::add_scatter<Scalar>(centered.leftCols(n), 1, slice_scatter, s.scatter);
+  }
+  detail::mirror_lower<double>(s.scatter);
   return s;
 }
 

@@ -87,8 +87,12 @@ IterationOutcome newton_inverse_square_root(Matrix<Scalar> const& s, int steps, 
   Matrix<Scalar>& m = iterates.work[1];
   for (int k = 0;; ++k) {
     Matrix<Scalar> const& p = iterates.p[static_cast<std::size_t>(k)];
-    square.noalias() = p * p;
-    m.noalias() = square * s;
+    if (k == 0) {
+      m = s;  // P_0 = I
+    } else {
+      square.noalias() = p * p;
+      m.noalias() = square * s;
+    }
     double const residual = detail::distance_from_identity(m);
     if (k > 0 && detail::residual_grew<Scalar>(outcome.residual, residual)) {
       outcome.stopped_early = true;
@@ -98,7 +102,11 @@ IterationOutcome newton_inverse_square_root(Matrix<Scalar> const& s, int steps, 
     iterates.steps = k;
     if (k == steps) break;
     Matrix<Scalar>& next = iterates.p[static_cast<std::size_t>(k) + 1];
-    next.noalias() = p * m;
+    if (k == 0) {
+      next = m;
+    } else {
+      next.noalias() = p * m;
+    }
     next = Scalar(1.5) * p - Scalar(.5) * next;
   }
   return outcome;
@@ -201,12 +209,12 @@ void coupled_inverse_square_root_backward(Matrix<Scalar>& dp, NewtonIterates<Sca
     Matrix<Scalar> const& m = iterates.m[static_cast<std::size_t>(k)];
     if (k == 0) {
       ds = Scalar(-.5) * dm;  // P_0 = I
-    } else {                  // dP R + P dR
-      next = Scalar(1.5) * ds;
-      next.template triangularView<Eigen::Lower>() -= Scalar(.5) * (ds * m);
-      next.template triangularView<Eigen::Lower>() -= Scalar(.5) * (p * dm);
+    } else {                  // dP R + P dR; sums before factors, which would have Eigen compute whole products first
+      next.resize(dm.rows(), dm.cols());
+      next.template triangularView<Eigen::Lower>() = ds * m;
+      next.template triangularView<Eigen::Lower>() += p * dm;
       detail::mirror_lower<Scalar>(next);
-      ds.swap(next);
+      ds = Scalar(1.5) * ds - Scalar(.5) * next;
     }
     if (k + 1 == iterates.steps) break;
     // d(M^2) = N + N^T with N = M dM, and d(M^3) = M V + (M V)^T with V = N + N^T / 2.

@@ -3,6 +3,8 @@
 //
 //   dSigma = -sym(W^T Phi(dW W^T) W),   Phi: the lower triangle with half its diagonal
 //
+// W is formed, by a triangular solve of I: the layer applies, averages and folds a matrix, whatever the method.
+//
 // Smooth where eigenvalues coincide; depends on the order of the features. Ermolov et al. 2021, arXiv:2007.06346
 // (W-MSE) whiten so.
 #pragma once

@@ -41,17 +41,18 @@ struct IterNormMethod {
     }
   }
 
-  // Measured on forward and backward together (docs/whitening.md): an eigendecomposition costs about as much as four
-  // steps of the iteration.
-  IterNormEngine engine_used() const {
+  // Measured on forward and backward together (docs/whitening.md): an eigendecomposition costs about as much as three
+  // steps of the iteration, a little more for small matrices.
+  IterNormEngine engine_used(Index features) const {
     if (engine != IterNormEngine::automatic) return engine;
-    return iterations <= 3 ? IterNormEngine::coupled : IterNormEngine::spectral;
+    int const steps_worth_decomposing = features <= 64 ? 4 : 3;
+    return iterations < steps_worth_decomposing ? IterNormEngine::coupled : IterNormEngine::spectral;
   }
 
   template <real_scalar Scalar>
   WhiteningReport find_whitener(detail::NormalizedCovariance<Scalar>& covariance, State<Scalar>& state) const {
     IterationOutcome outcome;
-    switch (engine_used()) {
+    switch (engine_used(covariance.s.rows())) {
       case IterNormEngine::newton:
         outcome = newton_inverse_square_root(covariance.s, iterations, state.iterates);
         break;
@@ -69,7 +70,7 @@ struct IterNormMethod {
   template <real_scalar Scalar>
   void find_covariance_gradient(detail::NormalizedCovariance<Scalar>& covariance, State<Scalar>& state) const {
     double const dp_dot_p = static_cast<double>(covariance.dp.cwiseProduct(covariance.p).sum());
-    switch (engine_used()) {
+    switch (engine_used(covariance.s.rows())) {
       case IterNormEngine::newton:
         newton_inverse_square_root_backward(covariance.s, covariance.dp, state.iterates, covariance.ds);
         break;

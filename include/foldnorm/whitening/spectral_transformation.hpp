@@ -41,8 +41,12 @@ struct SpectralMethod {
     if (!state.values.allFinite()) return {.status = WhiteningStatus::not_finite};
     state.values *= std::sqrt(t);
     spectral_function(state.values, state.spectrum, covariance.p);
-    auto const white = state.spectrum.eigenvalues.array() * state.values.array().square();
-    return {.residual = std::sqrt((1 - white).square().mean())};
+    double squares = 0;
+    for (Index i = 0; i < state.values.size(); ++i) {
+      double const off = 1 - state.spectrum.eigenvalues(i) * state.values(i) * state.values(i);
+      squares += off * off;
+    }
+    return {.residual = std::sqrt(squares / static_cast<double>(state.values.size()))};
   }
 
   template <real_scalar Scalar>

@@ -10,36 +10,20 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
-#include <foldnorm/core/parallel.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/kernels/covariance.hpp>
 #include <foldnorm/whitening/inference_whitening.hpp>
+#include <foldnorm/whitening/whitening_cache.hpp>
 #include <foldnorm/whitening/whitening_group.hpp>
 #include <foldnorm/whitening/whitening_options.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <stdexcept>
-#include <string>
 #include <utility>
 #include <vector>
 
 namespace foldnorm {
-
-// What a forward keeps for its backward, and memory for both: owned by the caller, one per use of a layer that is alive
-// at the same time. A second forward of the same shape allocates nothing of its own (Eigen's products and
-// decompositions have buffers, see docs/whitening.md).
-template <real_scalar Scalar, class Method>
-struct WhiteningCache {
-  std::vector<detail::WhiteningGroup<Method, Scalar>> groups;
-  Vector<double> mean;  // of all machines' samples
-  double count = 0;     // samples of all machines
-  Index samples = 0;    // of this one
-  bool filled = false;  // by a forward that wrote its output
-  Vector<double> dy_sum;
-  std::vector<double> shared;  // what is added up over machines
-};
 
 template <real_scalar Scalar, class Method>
 class Whitening {
@@ -51,7 +35,7 @@ class Whitening {
 
   // Throws std::invalid_argument for options out of their range. Running mean 0, running W or Sigma0 = I.
   explicit Whitening(Index features, WhiteningOptions const& options = {}, Method const& method = {})
-      : gamma(Vector<Scalar>::Ones(features)),
+      : gamma(Vector<Scalar>::Ones(checked(features))),
         beta(Vector<Scalar>::Zero(features)),
         options_(options),
         method_(method),
@@ -85,10 +69,10 @@ class Whitening {
     cache.filled = false;
     lay_out(cache);
     find_mean(x, cache, sum);
-    share_groups(
+    detail::share_groups(
         cache, [&](Group& group) { detail::find_scatter(group_rows(x, group), group_part(cache.mean, group), group); });
-    if (sum) sum_over_machines(cache, sum, [](Group& group) -> Matrix<double>& { return group.scatter; });
-    share_groups(cache, [&](Group& group) {
+    if (sum) detail::sum_over_machines(cache, sum, [](Group& group) -> Matrix<double>& { return group.scatter; });
+    detail::share_groups(cache, [&](Group& group) {
       covariance(group.scatter, cache.count, options_.covariance, group.sigma);
       detail::find_whitener(method_, group);
     });
@@ -98,10 +82,10 @@ class Whitening {
       worst.residual = std::max(worst.residual, group.report.residual);
     }
     if (!wrote_output(worst.status)) return worst;
-    share_groups(cache, [&](Group& group) {
+    detail::share_groups(cache, [&](Group& group) {
       group.offset = gamma.segment(group.begin, group.features) * static_cast<Scalar>(group.unit());
       group.by_x.noalias() = group.offset.asDiagonal() * group.normalized.p;
-      auto y_group = y.middleRows(group.begin, group.features);
+      MatrixRef<Scalar> y_group(y.middleRows(group.begin, group.features));
       y_group.colwise() = beta.segment(group.begin, group.features);
       y_group.noalias() += group.by_x * group.centered;
     });
@@ -110,7 +94,8 @@ class Whitening {
   }
 
   // From dy (features x samples) to dx (the same, apart from dy), dgamma and dbeta (features, or `none`), for the last
-  // forward of the cache; with `sum`, of a loss that is a sum over machines: dgamma and dbeta are its whole gradients.
+  // forward of the cache; with `sum`, of a loss that is a sum over machines: dgamma and
+  // dbeta are its whole gradients. May be called again.
   // Returns the gradient by eps, of all groups together. Columns of dx sum to zero. Throws shape_error for other
   // shapes, std::invalid_argument for a cache whose last forward wrote nothing. NaN in dy makes its group's dx NaN.
   double backward(ConstMatrixRef<Scalar> const& dy, Cache& cache, MatrixRef<Scalar> dx,
@@ -123,20 +108,20 @@ class Whitening {
     check_same_shape(dy, dx, "Whitening::backward: dy, dx");
     check_apart(dy, dx, "Whitening::backward: dy, dx");
     check_parameters("Whitening::backward: gamma, beta");
-    if (dgamma.present()) check_size(dgamma.size(), features(), "Whitening::backward: dgamma");
-    if (dbeta.present()) check_size(dbeta.size(), features(), "Whitening::backward: dbeta");
+    if (dgamma.present()) check_same_shape(gamma, dgamma, "Whitening::backward: gamma, dgamma");
+    if (dbeta.present()) check_same_shape(beta, dbeta, "Whitening::backward: beta, dbeta");
 
     cache.dy_sum.resize(features());
     detail::mean_of_samples<Scalar>(dy, cache.dy_sum);
     cache.dy_sum *= static_cast<double>(dy.cols());
-    share_groups(cache, [&](Group& group) {
+    detail::share_groups(cache, [&](Group& group) {
       Matrix<Scalar>& dp = group.normalized.dp;  // not yet times gamma
       dp.noalias() = group_rows(dy, group) * group.centered.transpose();
       dp *= static_cast<Scalar>(group.unit());
     });
     if (sum) {
       sum({cache.dy_sum.data(), static_cast<std::size_t>(cache.dy_sum.size())});
-      sum_over_machines(cache, sum, [](Group& group) -> Matrix<Scalar>& { return group.normalized.dp; });
+      detail::sum_over_machines(cache, sum, [](Group& group) -> Matrix<Scalar>& { return group.normalized.dp; });
     }
     write(dbeta, [&](Scalar* to) { to_vector(to) = cache.dy_sum.template cast<Scalar>(); });
     write(dgamma, [&](Scalar* to) {
@@ -145,7 +130,7 @@ class Whitening {
             group.normalized.dp.cwiseProduct(group.normalized.p).rowwise().sum();
       }
     });
-    share_groups(cache, [&](Group& group) { backward_group(dy, cache, group, dx); });
+    detail::share_groups(cache, [&](Group& group) { backward_group(dy, cache, group, dx); });
     double deps = 0;
     for (Group const& group : cache.groups) deps += group.deps;
     return deps;
@@ -163,7 +148,7 @@ class Whitening {
     for (std::size_t i = 0; i < cache.groups.size(); ++i) {
       Group const& group = cache.groups[i];
       if (group.report.status == WhiteningStatus::degenerate) continue;
-      auto mean = running_mean_.segment(group.begin, group.features);
+      VectorRef<double> mean(running_mean_.segment(group.begin, group.features));
       mean = momentum * group_part(cache.mean, group) + (1 - momentum) * mean;
       running_matrices_[i] *= 1 - momentum;
       if (options_.running == RunningStatistics::whitener) {
@@ -204,6 +189,10 @@ class Whitening {
  private:
   using Group = detail::WhiteningGroup<Method, Scalar>;
 
+  static Index checked(Index features) {
+    if (features < 0) detail::throw_invalid("Whitening: features", " is negative");
+    return features;
+  }
   Index group_size() const { return options_.group_size == 0 ? features() : std::min(options_.group_size, features()); }
   void check_parameters(char const* what) const {
     check_size(gamma.size(), features(), what);
@@ -232,33 +221,11 @@ class Whitening {
     cache.mean = sums.tail(features()) / std::max(cache.count, 1.0);
   }
 
-  // The same matrix of every group, in one message.
-  template <class MatrixOf>
-  static void sum_over_machines(Cache& cache, SumOverMachines const& sum, MatrixOf matrix_of) {
-    std::size_t size = 0;
-    for (Group& group : cache.groups) size += static_cast<std::size_t>(matrix_of(group).size());
-    cache.shared.resize(size);
-    auto const visit = [&](auto const& copy) {
-      double* at = cache.shared.data();
-      for (Group& group : cache.groups) {
-        auto& matrix = matrix_of(group);
-        Eigen::Map<Matrix<double>> shared(at, matrix.rows(), matrix.cols());
-        copy(matrix, shared);
-        at += matrix.size();
-      }
-    };
-    visit([](auto const& matrix, auto& shared) { shared = matrix.template cast<double>(); });
-    sum(cache.shared);
-    visit([](auto& matrix, auto const& shared) {
-      matrix = shared.template cast<typename std::decay_t<decltype(matrix)>::Scalar>();
-    });
-  }
-
   void backward_group(ConstMatrixRef<Scalar> const& dy, Cache const& cache, Group& group, MatrixRef<Scalar> dx) const {
     auto& normalized = group.normalized;
     Vector<Scalar>& offset = group.offset;
     offset = gamma.segment(group.begin, group.features);
-    normalized.dp = offset.asDiagonal() * normalized.dp;
+    normalized.dp.array().colwise() *= offset.array();
     group.deps = detail::find_covariance_gradient(method_, options_.covariance, group);
     double const root = std::sqrt(normalized.trace);
     double const divisor = covariance_divisor(cache.count, options_.covariance);
@@ -266,9 +233,10 @@ class Whitening {
     group.by_y *= static_cast<Scalar>(1 / root);
     group.by_x = static_cast<Scalar>(divisor > 0 ? 2 * group.unit() / (divisor * root) : 0) * normalized.ds;
     group.dy_mean = (group_part(cache.dy_sum, group) / std::max(cache.count, 1.0)).template cast<Scalar>();
-    offset.noalias() = group.by_y * group.dy_mean;
-    auto dx_group = dx.middleRows(group.begin, group.features);
-    dx_group.colwise() = -offset;
+    offset.setZero();
+    offset.noalias() -= group.by_y * group.dy_mean;
+    MatrixRef<Scalar> dx_group(dx.middleRows(group.begin, group.features));
+    dx_group.colwise() = offset;
     dx_group.noalias() += group.by_y * group_rows(dy, group);
     dx_group.noalias() += group.by_x * group.centered;
   }
@@ -283,14 +251,6 @@ class Whitening {
   template <class Write>
   static void write(OptionalOutput<Scalar> const& output, Write const& write_to) {
     if (output.present()) output.visit(write_to);
-  }
-  template <class Work>
-  static void share_groups(Cache& cache, Work const& work) {
-    Index bytes = 0;
-    for (Group const& group : cache.groups) bytes += group.features * cache.samples * Index{sizeof(Scalar)};
-    detail::share_columns(static_cast<Index>(cache.groups.size()), bytes, [&](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i) work(cache.groups[static_cast<std::size_t>(i)]);
-    });
   }
 
   WhiteningOptions options_;

@@ -6,7 +6,7 @@
 //
 // where dS stands for t dSigma. With the trace taken out, every number between x and y is about 1 whatever the scale of
 // x, in float as well; t itself is a double. A *method* gives P for S and dS for dP = dY Xhat^T: see iter_norm.hpp,
-// spectral_transformation.hpp, pca.hpp and cholesky.hpp. whitening.md, sections 3 to 6.
+// spectral_transformation.hpp, pca.hpp and cholesky.hpp. Derived in docs/whitening.md.
 #pragma once
 
 #include <foldnorm/core/types.hpp>

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// A second forward and backward of a shape allocates nothing, as far as the library goes. In an executable of its own,
+// which counts what is allocated: operator new is replaced, and Eigen reports its own malloc through an assertion.
+// Eigen's products pack their operands into buffers, on the stack below EIGEN_STACK_ALLOCATION_LIMIT (128 KiB unless
+// defined), else on the heap: here they may all be on the stack.
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+
+namespace {
+std::size_t allocations = 0;
+}  // namespace
+
+#define EIGEN_STACK_ALLOCATION_LIMIT 4194304  // 4 MiB
+#define EIGEN_RUNTIME_NO_MALLOC
+#define eigen_assert(condition) ((condition) ? void() : void(++allocations))
+
+#include <foldnorm/whitening/iter_norm.hpp>
+
+#include "catch.hpp"
+
+void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* memory = std::malloc(size > 0 ? size : 1)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace {
+
+using namespace foldnorm;
+
+template <class Call>
+std::size_t allocations_of(Call call) {
+  Eigen::internal::set_is_malloc_allowed(false);
+  std::size_t const before = allocations;
+  call();
+  std::size_t const result = allocations - before;
+  Eigen::internal::set_is_malloc_allowed(true);
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("allocations are seen: a matrix's") {
+  CHECK(allocations_of([] { Matrix<float> const m = Matrix<float>::Ones(10, 10); }) > 0);
+}
+
+TEMPLATE_TEST_CASE("whitening: steady state allocates nothing", "", float, double) {
+  using Scalar = TestType;
+  for (auto const engine : {IterNormEngine::newton, IterNormEngine::coupled, IterNormEngine::spectral}) {
+    for (Index const group_size : {0, 24}) {
+      for (auto const& [d, m] : {std::pair<Index, Index>{16, 50}, {64, 1024}, {130, 300}}) {
+        IterNorm<Scalar> const layer(d, {.group_size = group_size}, {5, engine});
+        typename IterNorm<Scalar>::Cache cache;
+        Matrix<Scalar> const x = Matrix<Scalar>::Random(d, m);
+        Matrix<Scalar> y(d, m), dx(d, m);
+        Vector<Scalar> dgamma(d), dbeta(d);
+        auto const step = [&] {
+          layer.forward(x, y, cache);
+          layer.backward(x, cache, dx, dgamma, dbeta);
+        };
+        step();
+        INFO("engine " << static_cast<int>(engine) << ", " << d << " x " << m << ", group size " << group_size);
+        // Eigen's tridiagonalization makes a vector for itself, and a block of reflectors from 48 features on.
+        std::size_t const of_eigen = engine == IterNormEngine::spectral ? 2 * cache.groups.size() : 0;
+        CHECK(allocations_of(step) <= of_eigen);
+      }
+    }
+  }
+}
