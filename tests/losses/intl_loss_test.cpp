@@ -71,11 +71,11 @@ TEST_CASE("intl loss: golden vectors, both axes, every engine") {
 TEST_CASE("intl loss: gradients by two and three views, on both axes, and to a target") {
   for (auto const variables : {WhitenedVariables::samples, WhitenedVariables::features}) {
     IntlOptions const options{.trace_weight = .07, .variables = variables};
-    for (std::size_t const count : {2, 3}) {
+    for (std::size_t const count : {2u, 3u}) {
       Views views = random_views(count, variables == WhitenedVariables::samples ? 12 : 4, 7, 1301);
       check_gradients(views, [&](Views const& z, Views& dz) { return intl_loss<double>(z, dz, options); });
     }
-    for (std::size_t const count : {1, 2}) {
+    for (std::size_t const count : {1u, 2u}) {
       Views views = random_views(count, 9, 6, 1311);
       Matrix<double> const target = normal<double>(9, 6, 1321);
       check_gradients(views,

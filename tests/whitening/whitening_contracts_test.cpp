@@ -139,7 +139,7 @@ TEMPLATE_TEST_CASE("whitening: no variance in a direction is refused by exact wh
 TEMPLATE_TEST_CASE("whitening: scales from the smallest to the largest numbers", "", float, double) {
   using Scalar = TestType;
   bool const is_float = std::is_same_v<Scalar, float>;
-  std::vector<double> const scales = is_float ? std::vector<double>{1e-30, 1e-15, 1e-10, 1e10, 1e19, 1e30, 3e36}
+  std::vector<double> const scales = is_float ? std::vector<double>{1e-39, 1e-30, 1e-15, 1e-10, 1e10, 1e19, 1e30, 3e36}
                                               : std::vector<double>{1e-140, 1e-30, 1e10, 1e30, 1e150};
   Matrix<Scalar> const x = batch<Scalar>(5, 40, 1131), g = normal<Scalar>(5, 40, 1132);
   WhiteningOptions const options{.covariance = {0, 1e-3, Regularization::relative}};

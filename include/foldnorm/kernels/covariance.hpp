@@ -115,6 +115,7 @@ inline constexpr Index sample_slice = 256;
 template <real_scalar Scalar>
 void add_scatter(ConstMatrixRef<Scalar> const& centered, double factor, Matrix<Scalar>& slice_scatter,
                  MatrixRef<double> scatter) {
+  if (centered.size() == 0) return;  // Eigen would take the address of nothing
   if constexpr (std::is_same_v<Scalar, double>) {
     scatter.template selfadjointView<Eigen::Lower>().rankUpdate(centered, factor);
   } else {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // foldnorm/kernels/inverse_square_root.hpp -- T steps of Newton's iteration towards S^(-1/2), and their gradients.
 //
-//   newton    P_0 = I,  P_{k+1} = (3 P_k - P_k^3 S) / 2                     Huang et al. 2019, arXiv:1904.03441, eq. 5
+//   newton    P_0 = I,  P_{k+1} = (3 P_k - P_k^3 S) / 2                     Huang et al. 2019, arXiv:1904.03441
 //   coupled   M_0 = S,  R_k = (3 I - M_k) / 2,  P_{k+1} = P_k R_k,  M_{k+1} = M_k R_k^2 = (9 M - 6 M^2 + M^3) / 4
 //
 // In exact arithmetic P_k is the same polynomial of S in both, and M_k = P_k^2 S. In rounding newton stops commuting
@@ -12,7 +12,8 @@
 // A polynomial's derivative at a symmetric S is its own adjoint: the gradient by S is the derivative in the direction
 // dP, and the backward of coupled is its own iteration, differentiated, forward.
 //
-// S: d x d, symmetric, spectrum in [0, 1] (trace 1 puts it there; Newton's scalar iteration converges on (0, 3)).
+// S: d x d, symmetric (coupled reads its lower triangle), spectrum in [0, 1] (trace 1 puts it there; Newton's scalar
+// iteration converges on (0, 3)).
 #pragma once
 
 #include <foldnorm/core/types.hpp>

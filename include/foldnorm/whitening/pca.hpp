@@ -5,7 +5,7 @@
 //   dSigma = sym(U (F o (U^T dU) + diag(dl)) U^T)
 //
 // Eigenvalues ascend; the largest entry of each eigenvector is positive. Between batches axes swap and signs flip,
-// which is why networks train with zca instead (Huang et al. 2018, arXiv:1804.08450, section 3). Where eigenvalues
+// which is why networks train with zca instead (Huang et al. 2018, arXiv:1804.08450). Where eigenvalues
 // coincide the axes, and so the gradient, are not defined.
 #pragma once
 

@@ -74,7 +74,7 @@ void find_scatter(ConstMatrixRef<Scalar> const& x, ConstVectorRef<double> const&
       largest = std::max(largest, (x.col(j).template cast<double>() - mean).cwiseAbs().maxCoeff());
     }
     if (!(largest > 0 && std::isfinite(largest))) return;
-    group.scale = std::ldexp(1.0, -std::ilogb(largest));
+    group.scale = std::ldexp(1.0, std::min(-std::ilogb(largest), 126));  // a float, for subnormals as well
     center_samples<Scalar>(x, mean, group.scale, group.centered);
     scatter_of_centered<Scalar>(group.centered, group.scale, group.slice, group.scatter);
   }
