@@ -48,7 +48,7 @@ bool add(std::vector<Timing>& timings, Implementation const& implementation, Pro
   run();
   double const off = error(problem);
   if (off <= 1) {
-    timings.push_back({implementation.name, run, {}});
+    timings.push_back({implementation.name, run, {}, implementation.name != tuned_name});
     return true;
   }
   std::cerr << "\nWRONG, not timed: " << implementation.name << " " << problem.what.path() << " is off by " << off
@@ -109,7 +109,9 @@ int main(int argument_count, char* arguments[]) {
 
   Bench bench(options);
   describe_machine(std::cout, bench.used(), options.threads);
-  std::cout << "medians of " << options.rounds << " interleaved rounds; ratio = best peer / foldnorm\n" << std::flush;
+  std::cout << "medians of " << options.rounds
+            << " interleaved rounds; ratio = best peer / foldnorm, then tuned loops / foldnorm\n"
+            << std::flush;
 
   std::vector<Measured> measured, group;
   for (std::size_t i = 0; i < cases.size(); ++i) {

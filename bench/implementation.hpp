@@ -30,11 +30,15 @@ Library eigen_matrix();
 Library eigen_column();
 Library textbook();
 Library textbook_fast_math();
+Library textbook_tuned();
 Library onednn(int threads);
 Library torch(int threads);
 Library onnxruntime(int threads);
 
 inline constexpr char const* ours_name = "foldnorm";
+
+// The same loops as textbook_fast_math, with g++'s flags for sums in several registers: shown apart from the peers.
+inline constexpr char const* tuned_name = "tuned loops";
 
 // Of x to the output, the limits: memcpy, and where the machine has them non-temporal stores.
 std::vector<Implementation> copies(int threads);

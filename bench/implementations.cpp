@@ -5,7 +5,7 @@ namespace bench {
 
 std::vector<Library> libraries(int threads) {
   return {
-      ours(threads),        eigen_matrix(), eigen_column(), textbook(), textbook_fast_math(),
+      ours(threads),        eigen_matrix(), eigen_column(), textbook(), textbook_fast_math(), textbook_tuned(),
 #ifdef BENCH_ONEDNN
       onednn(threads),
 #endif

@@ -59,18 +59,22 @@ Timing const* Measured::best_peer() const {
 
 double Measured::ratio() const { return ours() && best_peer() ? best_peer()->median() / ours()->median() : 0; }
 
-double Measured::control() const {
-  auto const* again = find(control_name);
-  return ours() && again ? again->median() / ours()->median() : 0;
+double Measured::over(std::string const& name) const {
+  auto const* other = find(name);
+  return ours() && other ? other->median() / ours()->median() : 0;
 }
 
+double Measured::control() const { return over(control_name); }
+
 Table comparison(std::vector<Measured> const& cases) {
-  Table table{{"shape", "foldnorm us", "best peer us", "best peer", "ratio", "of memcpy", "of streaming", "again"}};
+  Table table{
+      {"shape", "foldnorm us", "best peer us", "best peer", "ratio", tuned_name, "of memcpy", "of streaming", "again"}};
   for (auto const& m : cases) {
     auto const *ours = m.ours(), *peer = m.best_peer();
     table.push_back({shape_name(m.what), ours ? microseconds(ours->median()) : "-",
                      peer ? microseconds(peer->median()) : "-", peer ? peer->name : "-", ratio_text(m.ratio()),
-                     share(m, memcpy_name), share(m, streaming_copy_name), ratio_text(m.control())});
+                     ratio_text(m.over(tuned_name)), share(m, memcpy_name), share(m, streaming_copy_name),
+                     ratio_text(m.control())});
   }
   return table;
 }

@@ -19,8 +19,9 @@ struct Measured {
   Timing const* find(std::string const& name) const;  // null: not measured
   Timing const* ours() const { return find(ours_name); }
   Timing const* best_peer() const;
-  double ratio() const;    // best peer's time over ours; 0 without either
-  double control() const;  // time of the second measurement of ours over that of the first; 0 without
+  double ratio() const;                        // best peer's time over ours; 0 without either
+  double over(std::string const& name) const;  // that implementation's time over ours; 0 without either
+  double control() const;                      // time of the second measurement of ours over that of the first
 };
 
 using Table = std::vector<std::vector<std::string>>;  // the first row is the head

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // bench/peers/textbook.cpp -- the loops that one writes from the formulas, in float.
 //
-// Compiled twice, as the functions textbook and textbook_fast_math (BENCH_TEXTBOOK), the second time with -ffast-math,
-// without which the compiler may not vectorize the sums, and with unrolling, without which g++ sums in one register.
+// Compiled three times, as the functions textbook, textbook_fast_math and textbook_tuned (BENCH_TEXTBOOK): with
+// -ffast-math the compiler may vectorize the sums, and with the flags of the third g++ sums in several registers.
 #include "../implementation.hpp"
 
 #include <cmath>

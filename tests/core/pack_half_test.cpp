@@ -2,6 +2,7 @@
 // Every value of half and bfloat16, and roundings, against Eigen's own scalar conversions.
 #include <foldnorm/core/pack_half.hpp>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -29,15 +30,32 @@ std::uint16_t bits(T value) {
   return std::bit_cast<std::uint16_t>(value);
 }
 
+struct OnePack {
+  static constexpr int packs = 1;
+  template <class T>
+  static void store_values(float const* values, T* to) {
+    store(to, load(values));
+  }
+};
+// Both in the order that T gives two packs.
+struct TwoPacks {
+  static constexpr int packs = 2;
+  template <class T>
+  static void store_values(float const* values, T* to) {
+    store_two<T>(to, load(values, OfTwo<T, 0>{}), load(values, OfTwo<T, 1>{}));
+  }
+};
+
 // Stores `values`, filled up with the last one, through packs; CHECKs once for all, for speed.
-template <class T>
-void check_stores(std::vector<float> values) {
-  while (values.size() % std::size_t(lanes_of_float) != 0) values.push_back(values.back());
+template <class T, class Packs>
+void check_stores_by(std::vector<float> values) {
+  constexpr std::size_t count = std::size_t(Packs::packs * lanes_of_float);
+  while (values.size() % count != 0) values.push_back(values.back());
   std::size_t wrong = 0;
   float first_wrong = 0;
-  for (std::size_t i = 0; i < values.size(); i += std::size_t(lanes_of_float)) {
-    std::array<T, std::size_t(lanes_of_float)> stored;
-    store(stored.data(), load(values.data() + i));
+  for (std::size_t i = 0; i < values.size(); i += count) {
+    std::array<T, count> stored;
+    Packs::store_values(values.data() + i, stored.data());
     for (std::size_t lane = 0; lane < stored.size(); ++lane) {
       float const value = values[i + lane];
       bool const right = std::isnan(value) ? std::isnan(static_cast<float>(stored[lane]))
@@ -45,8 +63,14 @@ void check_stores(std::vector<float> values) {
       if (!right && wrong++ == 0) first_wrong = value;
     }
   }
-  INFO("first wrong " << first_wrong << ", bits " << bits(first_wrong));
+  INFO(Packs::packs << " packs: first wrong " << first_wrong << ", bits " << bits(first_wrong));
   CHECK(wrong == 0);
+}
+template <class T>
+void check_stores(std::vector<float> values) {
+  check_stores_by<T, OnePack>(values);
+  std::erase_if(values, [](float value) { return std::isnan(value) && !(bits(value) & 0x400000); });  // not quiet
+  check_stores_by<T, TwoPacks>(values);
 }
 
 }  // namespace
@@ -65,6 +89,31 @@ TEMPLATE_TEST_CASE("half packs: each of the 65536 values loads as the float it s
     }
   }
   CHECK(wrong == 0);
+}
+
+TEMPLATE_TEST_CASE("half packs: two packs hold what two loads hold, parameters in float in the same order", "", half,
+                   bfloat16, float, double) {
+  using T = TestType;
+  constexpr int lanes = width<foldnorm::Compute<T>>;
+  std::array<T, std::size_t(2 * lanes)> from, back;
+  std::array<foldnorm::Compute<T>, std::size_t(2 * lanes)> parameters;
+  for (int i = 0; i < 2 * lanes; ++i) {
+    from[std::size_t(i)] = static_cast<T>(static_cast<float>(i));
+    parameters[std::size_t(i)] = static_cast<foldnorm::Compute<T>>(i);
+  }
+  auto const first = load(from.data(), OfTwo<T, 0>{}), second = load(from.data(), OfTwo<T, 1>{});
+  std::vector<int> seen;
+  for (auto pack : {first, second})
+    for (int lane = 0; lane < lanes; ++lane) seen.push_back(static_cast<int>(pack[lane]));
+  auto const gamma = load(parameters.data(), OfTwo<T, 0>{}), more_gamma = load(parameters.data(), OfTwo<T, 1>{});
+  for (int lane = 0; lane < lanes; ++lane) {
+    CHECK(gamma[lane] == first[lane]);
+    CHECK(more_gamma[lane] == second[lane]);
+  }
+  std::sort(seen.begin(), seen.end());
+  for (int i = 0; i < 2 * lanes; ++i) CHECK(seen[std::size_t(i)] == i);
+  store_two<T>(back.data(), first, second);
+  for (int i = 0; i < 2 * lanes; ++i) CHECK(back[std::size_t(i)] == from[std::size_t(i)]);
 }
 
 TEMPLATE_TEST_CASE("half packs: each of the 65536 values is stored back as it was, but for the payload of NaN", "",

@@ -43,6 +43,17 @@ TEST_CASE("certificate: a correct fold differs by rounding, every output and eve
   CHECK(c.norms[1].mean <= fold_tolerance);
 }
 
+TEST_CASE("certificate: in float a correct fold differs by float's rounding") {
+  Graph const g = graph_of(model);
+  Parameters const p = random_parameters(g, 3, 1);
+  FoldedModel const folded = fold_norms(g, find_foldable_norms(g), p);
+  NamedValues const in = random_inputs(g, 3, 2);
+  Certificate const c = certify<float>(g, p, folded, in);
+  CHECK(c.largest_difference() > certify(g, p, folded, in).largest_difference());
+  CHECK(c.largest_difference() <= 1e-5);
+  CHECK(c.norms.at(0).mean <= 1e-5);
+}
+
 TEST_CASE("certificate: a wrong fold shows, in the outputs and in the mean of the norm that it wrongs") {
   Certificate const c = certify_with(naive_report(graph_of(model), {"W", "b"}));  // V and the groups are forgotten
   CHECK(c.largest_difference() > visible_error);

@@ -246,6 +246,19 @@ TEST_CASE("evaluate: float parameters are widened, sums run in double") {
   CHECK(std::abs(y(0, 0) - static_cast<double>(0.1F)) < 1e-7);  // in float 1e8 would swallow it
 }
 
+TEST_CASE("evaluate: every operator in float is the same in double, to float's rounding") {
+  Graph const g = graph_of(
+      "ids i vocab=5\ninput x features=4\nembedding e i features=4 table=E\nadd a x e\nlayer_norm n a gamma=g\n"
+      "rms_norm r a groups=2\nlinear q n out=4 weight=W bias=b\nattention t q r n heads=2\ngelu u t\nsilu v u\n"
+      "tanh w v\nsigmoid z w\nsoftmax f z\nscale s f by=3\nbatch_norm c s scale=c shift=d\ncenter m c\noutput y m\n");
+  Parameters const p = random_parameters(g, 3, 1);
+  NamedValues const in = random_inputs(g, 3, 2);
+  Matrix<double> const in_double = evaluate(g, p, in).at("y");
+  Matrix<float> const in_float = evaluate<float>(g, p, in).at("y");
+  CHECK(near(in_float.cast<double>(), in_double, 100 * double(std::numeric_limits<float>::epsilon())));
+  CHECK(in_float.cast<double>() != in_double);
+}
+
 TEST_CASE("evaluate: works without any tokens, where the operators allow it") {
   Parameters const p = with({{"W", {{1, 2}}}});
   Matrix<double> const no_tokens(2, 0);

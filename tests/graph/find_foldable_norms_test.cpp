@@ -374,9 +374,9 @@ TEST_CASE("find_foldable_norms: segments, fused QKV with a norm per head on q an
   Parameters const p = random_parameters(g, 4, 1);
   FoldedModel const folded = fold_norms(g, find_foldable_norms(g), p);
   for (char const* name : {"W", "b"}) {
-    CHECK(folded.parameters.in_double(name).bottomRows(4) == p.in_double(name).bottomRows(4));
-    CHECK(folded.parameters.in_double(name).topRows(2).colwise().sum().cwiseAbs().maxCoeff() < 1e-14);
-    CHECK(folded.parameters.in_double(name).topRows(8) != p.in_double(name).topRows(8));
+    CHECK(folded.parameters.as<double>(name).bottomRows(4) == p.as<double>(name).bottomRows(4));
+    CHECK(folded.parameters.as<double>(name).topRows(2).colwise().sum().cwiseAbs().maxCoeff() < 1e-14);
+    CHECK(folded.parameters.as<double>(name).topRows(8) != p.as<double>(name).topRows(8));
   }
 }
 
@@ -624,7 +624,7 @@ TEST_CASE("find_foldable_norms: removing any listed centering breaks the fold, a
     for (auto const& [name, value] : p) {
       bool const listed = std::ranges::find(report.centerings, name, &Centering::parameter) != report.centerings.end();
       CAPTURE(name);
-      CHECK((folded.parameters.in_double(name) == p.in_double(name)) == !listed);
+      CHECK((folded.parameters.as<double>(name) == p.as<double>(name)) == !listed);
     }
   }
 }

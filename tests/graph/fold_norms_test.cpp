@@ -35,7 +35,8 @@ bool same_parameters(Parameters const& a, Parameters const& b) {
   if (a.size() != b.size()) return false;
   for (auto const& [name, value] : a) {
     if (!b.contains(name) || value.index() != b.at(name).index()) return false;
-    if (a.in_double(name).rows() != b.in_double(name).rows() || a.in_double(name) != b.in_double(name)) return false;
+    if (a.as<double>(name).rows() != b.as<double>(name).rows() || a.as<double>(name) != b.as<double>(name))
+      return false;
   }
   return true;
 }
@@ -43,7 +44,7 @@ bool same_parameters(Parameters const& a, Parameters const& b) {
 Parameters in_float(Parameters const& parameters) {
   Parameters result;
   for (auto const& [name, value] : parameters) {
-    result.set(name, Matrix<float>(parameters.in_double(name).cast<float>()));
+    result.set(name, Matrix<float>(parameters.as<double>(name).cast<float>()));
   }
   return result;
 }
@@ -86,10 +87,10 @@ TEST_CASE("fold_norms: outputs stay equal, layer_norms are gone, and only what w
     CHECK(count_of(folded.graph, Operator::rms_norm) == 2);
     CHECK(fold_error(g, report, p, 4, seed) <= fold_tolerance);
     for (char const* kept : {"g1", "b1", "g2", "b2", "H", "h"}) {
-      CHECK(folded.parameters.in_double(kept) == p.in_double(kept));
+      CHECK(folded.parameters.as<double>(kept) == p.as<double>(kept));
     }
     for (char const* centered : {"E", "e", "P", "W", "w"}) {
-      CHECK(folded.parameters.in_double(centered) != p.in_double(centered));
+      CHECK(folded.parameters.as<double>(centered) != p.as<double>(centered));
       CHECK(is_centered(folded.parameters.get<double>(centered)));
     }
     CHECK_FALSE(folded.parameters.contains("s"));  // composed into W and w
@@ -123,8 +124,8 @@ TEST_CASE("fold_norms: a batch_norm gives a layer without a bias one, under a na
   std::string const bias =
       folded.graph.parameter(folded.graph.node(folded.graph.find_node("fc").value()).parameter(Key::bias)).name;
   CHECK(bias == "fc.bias__");
-  CHECK(folded.parameters.in_double(bias).rows() == 6);
-  CHECK(folded.parameters.in_double("fc.bias_") == Matrix<double>::Ones(1, 1));
+  CHECK(folded.parameters.as<double>(bias).rows() == 6);
+  CHECK(folded.parameters.as<double>("fc.bias_") == Matrix<double>::Ones(1, 1));
   CHECK_FALSE(folded.parameters.contains("v"));
   CHECK_FALSE(folded.parameters.contains("t"));
   CHECK(fold_error(g, report, p, 4, 1) <= fold_tolerance);
@@ -202,7 +203,7 @@ TEST_CASE("fold_norms: float parameters stay float, and the fold is as exact as 
 TEST_CASE("fold_norms: float and double parameters may be mixed") {
   Graph const g = graph_of(block);
   Parameters p = random_parameters(g, 4, 7);
-  for (char const* name : {"W", "e", "s", "g1"}) p.set(name, Matrix<float>(p.in_double(name).cast<float>()));
+  for (char const* name : {"W", "e", "s", "g1"}) p.set(name, Matrix<float>(p.as<double>(name).cast<float>()));
   FoldReport const report = find_foldable_norms(g);
   FoldedModel const folded = fold_norms(g, report, p);
   CHECK(std::holds_alternative<Matrix<float>>(folded.parameters.at("W")));
@@ -216,7 +217,7 @@ TEST_CASE("fold_norms: a composed bias keeps its own storage type") {
       "input x features=4\nlinear fc x out=6 weight=W bias=b\nscale_channels s fc value=v\n"
       "layer_norm n s\noutput y n\n");
   Parameters p = random_parameters(g, 4, 1);
-  p.set("W", Matrix<float>(p.in_double("W").cast<float>()));
+  p.set("W", Matrix<float>(p.as<double>("W").cast<float>()));
   FoldedModel const folded = fold_norms(g, find_foldable_norms(g), p);
   CHECK(std::holds_alternative<Matrix<float>>(folded.parameters.at("W")));
   CHECK(std::holds_alternative<Matrix<double>>(folded.parameters.at("b")));
@@ -312,9 +313,9 @@ TEST_CASE("fold_norms: an untied table is centered, its heads read an unchanged 
   for (bool const narrow : {false, true}) {
     Parameters const p = narrow ? in_float(random_parameters(g, 4, 2)) : random_parameters(g, 4, 2);
     FoldedModel const folded = fold_norms(g, report, p);
-    CHECK(folded.parameters.in_double("E.untied") == p.in_double("E").transpose());  // now an ordinary weight
+    CHECK(folded.parameters.as<double>("E.untied") == p.as<double>("E").transpose());  // now an ordinary weight
     CHECK(folded.parameters.at("E.untied").index() == p.at("E").index());
-    CHECK(folded.parameters.in_double("E") != p.in_double("E"));
+    CHECK(folded.parameters.as<double>("E") != p.as<double>("E"));
     CHECK(folded.graph.parameter(*folded.graph.find_parameter("E.untied")).uses.size() == 2);
     CHECK(folded.graph.parameter(*folded.graph.find_parameter("E")).uses.size() == 1);
     CHECK(fold_error(g, report, p, 5, 2) <= (narrow ? 1e2 * 0x1p-24 : fold_tolerance));
@@ -329,7 +330,7 @@ TEST_CASE("fold_norms: the name of an untied copy avoids those that are taken") 
   Parameters const p = random_parameters(g, 4, 2);
   FoldedModel const folded = fold_norms(g, report, p);
   CHECK(folded.graph.find_parameter("E.untied_"));
-  CHECK(folded.parameters.in_double("E.untied").cols() == 1);
+  CHECK(folded.parameters.as<double>("E.untied").cols() == 1);
   CHECK(fold_error(g, report, p, 5, 2) <= fold_tolerance);
 }
 

@@ -240,7 +240,7 @@ std::string wrong_fold(Graph const& graph, FoldReport const& report, FoldOptions
   for (auto const& parameter : graph.parameters()) {
     bool const named = std::any_of(report.centerings.begin(), report.centerings.end(),
                                    [&](auto const& c) { return c.parameter == parameter.name; });
-    if (!named && folded.parameters.in_double(parameter.name) != parameters.in_double(parameter.name)) {
+    if (!named && folded.parameters.as<double>(parameter.name) != parameters.as<double>(parameter.name)) {
       return "changed " + parameter.name;
     }
   }

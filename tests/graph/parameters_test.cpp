@@ -22,8 +22,8 @@ TEST_CASE("parameters: keep each matrix in the type in which it came") {
   CHECK_THROWS_WITH(p.get<double>("f"), Contains("'f'") && Contains("type"));
   CHECK_THROWS_WITH(std::as_const(p).get<float>("d"), Contains("'d'") && Contains("type"));
   // A float widened, not re-read as the decimal 0.1.
-  CHECK(p.in_double("f")(1, 2) == static_cast<double>(0.1F));
-  CHECK(p.in_double("f")(1, 2) != 0.1);
+  CHECK(p.as<double>("f")(1, 2) == static_cast<double>(0.1F));
+  CHECK(p.as<double>("f")(1, 2) != 0.1);
 }
 
 TEST_CASE("parameters: set adds or replaces, even by another size and type") {
@@ -51,7 +51,7 @@ TEST_CASE("parameters: a missing name is an error that says it, and erasing it i
   Parameters p;
   CHECK_FALSE(p.contains("w"));
   CHECK_THROWS_AS(p.at("w"), std::invalid_argument);
-  CHECK_THROWS_WITH(std::as_const(p).in_double("w"), Contains("'w'"));
+  CHECK_THROWS_WITH(std::as_const(p).as<double>("w"), Contains("'w'"));
   p.erase("w");
   p.set("w", Matrix<float>::Ones(1, 1));
   p.set("v", Matrix<float>::Ones(1, 1));

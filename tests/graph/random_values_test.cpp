@@ -43,8 +43,8 @@ TEST_CASE("random_values: fit the graph, also behind a merge of tokens") {
   Graph const g = graph_of(sample);
   Parameters const p = random_parameters(g, 6, 1);
   CHECK(p.size() == g.parameters().size());
-  CHECK(p.in_double("P").cols() == 6);
-  CHECK(p.in_double("P2").cols() == 3);
+  CHECK(p.as<double>("P").cols() == 6);
+  CHECK(p.as<double>("P2").cols() == 3);
   NamedValues const in = random_inputs(g, 6, 1);
   CHECK(in.size() == 2);
   CHECK_NOTHROW(evaluate(g, p, in));
@@ -70,12 +70,12 @@ TEST_CASE("random_values: are the same on every platform") {
 
 TEST_CASE("random_values: are generic, so that a fold that relies on luck fails") {
   Parameters const p = random_parameters(graph_of(sample), 6, 3);
-  auto const mean = [&](char const* name) { return std::abs(p.in_double(name).mean()); };
+  auto const mean = [&](char const* name) { return std::abs(p.as<double>(name).mean()); };
   CHECK(mean("b") > 1e-3);
   CHECK(mean("c") > 1e-3);
-  CHECK(p.in_double("W").colwise().mean().cwiseAbs().minCoeff() > 1e-6);
+  CHECK(p.as<double>("W").colwise().mean().cwiseAbs().minCoeff() > 1e-6);
   for (char const* gain : {"g", "s", "u"}) {
-    Matrix<double> const value = p.in_double(gain);
+    Matrix<double> const value = p.as<double>(gain);
     CHECK(value.minCoeff() > 0.4);
     CHECK(value.maxCoeff() < 1.6);
     CHECK(value.maxCoeff() - value.minCoeff() > 0.1);

@@ -49,6 +49,17 @@ FOLDNORM_INLINE void store(Eigen::half* to, FloatPack value) {
 #endif
 }
 
+FOLDNORM_INLINE FloatWords words_of(FloatPack value) {
+  FloatWords words;
+  std::memcpy(&words, &value, sizeof words);
+  return words;
+}
+FOLDNORM_INLINE FloatPack floats_of(FloatWords words) {
+  FloatPack value;
+  std::memcpy(&value, &words, sizeof value);
+  return value;
+}
+
 // A bfloat16 is the upper half of a float. Widening and narrowing are spelled out where g++ 12 takes detours.
 FOLDNORM_INLINE FloatPack load(Eigen::bfloat16 const* from) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
@@ -57,19 +68,20 @@ FOLDNORM_INLINE FloatPack load(Eigen::bfloat16 const* from) {
 #else
   HalfWords words;
   std::memcpy(&words, from, sizeof words);
-  FloatWords const bits = __builtin_convertvector(words, FloatWords) << 16;
-  FloatPack value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
+  return floats_of(__builtin_convertvector(words, FloatWords) << 16);
 #endif
 }
 
+inline constexpr std::uint32_t upper_half = 0xffff0000;
+// A bfloat16 in the upper half of each lane; below it lies anything.
+FOLDNORM_INLINE FloatWords rounded_words(FloatPack value) {
+  FloatWords const words = words_of(value);
+  FloatWords const nearest = words + 0x7fff + ((words >> 16) & 1);  // half a step, less one bit for even targets
+  return value == value ? nearest : FloatWords{} + 0x7fc00000;
+}
+
 FOLDNORM_INLINE void store(Eigen::bfloat16* to, FloatPack value) {
-  FloatWords bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  FloatWords const nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // half a step, less one bit for even targets
-  FloatWords const quiet_nan = FloatWords{} + 0x7fc0;
-  FloatWords const rounded = value == value ? nearest : quiet_nan;
+  FloatWords const rounded = rounded_words(value) >> 16;
 #if defined(__AVX2__) && !defined(__AVX512F__)
   __m256i const packed = _mm256_packus_epi32(reinterpret_cast<__m256i>(rounded), reinterpret_cast<__m256i>(rounded));
   __m256i const in_order = _mm256_permute4x64_epi64(packed, 0x08);
@@ -80,11 +92,59 @@ FOLDNORM_INLINE void store(Eigen::bfloat16* to, FloatPack value) {
 #endif
 }
 
+// Pack k = 0 or 1 of the two that 2 * width values of a matrix over T make. Two packs of bfloat16 are the values with
+// even and with odd index, which a shift and a mask tell apart; neighbours would take shuffles both ways.
+template <storage_scalar T, int k>
+struct OfTwo {};
+template <int k>
+struct EveryOther {
+  constexpr int operator()(int i) const { return 2 * i + k; }
+};
+
+// The values may be a parameter's, in the type computed in.
+template <storage_scalar P, storage_scalar T, int k>
+FOLDNORM_INLINE Pack<Compute<T>> load(P const* from, OfTwo<T, k>) {
+  if constexpr (!std::same_as<T, Eigen::bfloat16>) {
+    return load(from + k * width<Compute<T>>);
+  } else if constexpr (std::same_as<P, float>) {
+    return shuffle<float>(load(from), load(from + width<float>), EveryOther<k>{});
+  } else {
+    FloatWords both;
+    std::memcpy(&both, from, sizeof both);
+    return floats_of(k == 0 ? both << 16 : both & upper_half);
+  }
+}
+// A NaN that arithmetic gave, a quiet one, is stored as NaN.
+template <storage_scalar T>
+FOLDNORM_INLINE void store_two(T* to, Pack<Compute<T>> first, Pack<Compute<T>> second) {
+  if constexpr (!std::same_as<T, Eigen::bfloat16>) {
+    store(to, first);
+    store(to + width<Compute<T>>, second);
+  } else {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    __m256i const even = _mm256_castps_si256(first), odd = _mm256_castps_si256(second);
+    __m256i const upper = _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xaa);
+    __m256i const lower = _mm256_blend_epi16(even, _mm256_slli_epi32(odd, 16), 0xaa);
+    __m256i const half_step =
+        _mm256_add_epi16(_mm256_and_si256(upper, _mm256_set1_epi16(1)), _mm256_set1_epi16(0x7ffe));
+    __m256i const carry = _mm256_srli_epi16(_mm256_avg_epu16(lower, half_step), 15);
+    // Where the sum would carry NaN into the sign, one of the two saturates.
+    __m256i const sum = _mm256_or_si256(_mm256_adds_epi16(upper, carry), _mm256_adds_epu16(upper, carry));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), sum);
+#else
+    FloatWords const both = (rounded_words(first) >> 16) | (rounded_words(second) & upper_half);
+    std::memcpy(static_cast<void*>(to), &both, sizeof both);
+#endif
+  }
+}
+
 // The value that T can hold nearest to each lane.
 template <storage_scalar T>
 FOLDNORM_INLINE Pack<Compute<T>> rounded_to(Pack<Compute<T>> value) {
   if constexpr (real_scalar<T>) {
     return value;
+  } else if constexpr (std::same_as<T, Eigen::bfloat16>) {
+    return floats_of(rounded_words(value) & upper_half);
   } else {
     T stored[width<float>];
     store(stored, value);

@@ -53,19 +53,20 @@ namespace detail {
 // The largest |coefficient|, 0 of none; NaN if one is (which lpNorm<Infinity> may lose).
 template <class X>
 double largest_coefficient(Eigen::DenseBase<X> const& x) {
-  return x.size() == 0 ? 0 : x.derived().array().abs().template maxCoeff<Eigen::PropagateNaN>();
+  return x.size() == 0 ? 0 : static_cast<double>(x.derived().array().abs().template maxCoeff<Eigen::PropagateNaN>());
 }
 
 }  // namespace detail
 
-// Both models in double on the same inputs. In exact arithmetic every difference and mean is zero; in double they are
-// rounding, some 1e-14 relative for a network of ordinary depth. Throws as evaluate does, and std::invalid_argument if
-// the two do not have the same outputs.
-inline Certificate certify(Graph const& original, Parameters const& parameters, FoldedModel const& folded,
-                           NamedValues const& inputs) {
-  NamedValues const before = evaluate(original, parameters, inputs);
-  std::vector<Matrix<double>> const values = evaluate_nodes(folded.graph, folded.parameters, inputs);
-  auto const value = [&](NodeId id) -> Matrix<double> const& { return values[static_cast<std::size_t>(id.index)]; };
+// Both models in Scalar on the same inputs. In exact arithmetic every difference and mean is zero; in double they are
+// rounding, some 1e-14 relative for a network of ordinary depth, in float some 1e-5. Throws as evaluate does, and
+// std::invalid_argument if the two do not have the same outputs.
+template <real_scalar Scalar = double>
+Certificate certify(Graph const& original, Parameters const& parameters, FoldedModel const& folded,
+                    NamedValues const& inputs) {
+  NamedMatrices<Scalar> const before = evaluate<Scalar>(original, parameters, inputs);
+  std::vector<Matrix<Scalar>> const values = evaluate_nodes<Scalar>(folded.graph, folded.parameters, inputs);
+  auto const value = [&](NodeId id) -> Matrix<Scalar> const& { return values[static_cast<std::size_t>(id.index)]; };
   Certificate certificate;
   for (Node const& node : folded.graph.nodes()) {
     if (node.op == Operator::output && !before.contains(node.name)) {
@@ -86,9 +87,9 @@ inline Certificate certify(Graph const& original, Parameters const& parameters, 
     if (norm.op != Operator::rms_norm) continue;
     auto const id = original.find_node(norm.name);
     if (!id || original.node(*id).op != Operator::layer_norm) continue;
-    Matrix<double> const& x = value(norm.inputs[0]);
+    Matrix<Scalar> const& x = value(norm.inputs[0]);
     Index const groups = norm.count(Key::groups);
-    Matrix<double> const means = x.reshaped(x.rows() / groups, x.cols() * groups).colwise().mean();
+    Matrix<Scalar> const means = x.reshaped(x.rows() / groups, x.cols() * groups).colwise().mean();
     certificate.norms.push_back({norm.name, detail::largest_coefficient(means)});
   }
   return certificate;

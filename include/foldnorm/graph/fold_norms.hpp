@@ -146,10 +146,11 @@ class Folding {
           [&]<class M>(M& w) {
             ParameterValue b = bias.empty() ? ParameterValue(M(M::Zero(w.rows(), 1))) : value(bias);
             Vector<double> const shift =
-                shifts ? Vector<double>(original_.in_double(name_of(pair.scale, Key::shift)).col(0)) : Vector<double>();
+                shifts ? Vector<double>(original_.as<double>(name_of(pair.scale, Key::shift)).col(0))
+                       : Vector<double>();
             bool const is_zero = std::visit(
                 [&](auto& bias_values) {
-                  fold_scale_and_centering(out_by_in(w), bias_values, original_.in_double(scale).col(0), shift,
+                  fold_scale_and_centering(out_by_in(w), bias_values, original_.as<double>(scale).col(0), shift,
                                            std::span(parts));
                   return bias_values.isZero(0);
                 },

@@ -23,8 +23,9 @@ class KnownValues {
   // Equal on all of [begin, end)? An absent parameter is.
   bool is_uniform(ParameterId id, Index begin, Index end) const {
     return !id.present() || known(id, [&](auto const& value) {
-      auto const part = value.col(0).segment(begin, end - begin);
-      return (part.array() == part(0)).all();
+      Index i = begin;
+      while (i < end && value(i, 0) == value(begin, 0)) ++i;
+      return i == end;
     });
   }
   // Sum over [begin, end) zero up to the rounding that a fold leaves? An absent parameter's is.

@@ -65,9 +65,10 @@ class Parameters {
     return detail::parameter_of_type<Scalar>(at(name), name);
   }
 
-  // A copy in double, whatever the storage type.
-  Matrix<double> in_double(std::string_view name) const {
-    return std::visit([](auto const& matrix) { return Matrix<double>(matrix.template cast<double>()); }, at(name));
+  // A copy in Scalar, whatever the storage type.
+  template <real_scalar Scalar>
+  Matrix<Scalar> as(std::string_view name) const {
+    return std::visit([](auto const& matrix) { return Matrix<Scalar>(matrix.template cast<Scalar>()); }, at(name));
   }
 
   std::size_t size() const { return values_.size(); }

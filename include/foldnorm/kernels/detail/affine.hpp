@@ -18,8 +18,8 @@ struct Values {
   P const* data;
 
   template <class C>
-  FOLDNORM_INLINE Pack<C> at(Index i) const {
-    return load(data + i);
+  FOLDNORM_INLINE Pack<C> at(Index i, auto... of_two) const {
+    return load(data + i, of_two...);
   }
   template <class C>
   C one(Index i) const {
@@ -34,13 +34,13 @@ struct Absent {
 };
 
 template <class C, class Gamma, class Beta>
-FOLDNORM_INLINE Pack<C> gain_and_shift(Pack<C> xhat, Gamma gamma, Beta beta, Index i) {
+FOLDNORM_INLINE Pack<C> gain_and_shift(Pack<C> xhat, Gamma gamma, Beta beta, Index i, auto... of_two) {
   if constexpr (Gamma::present && Beta::present) {
-    return multiply_add(xhat, gamma.template at<C>(i), beta.template at<C>(i));
+    return multiply_add(xhat, gamma.template at<C>(i, of_two...), beta.template at<C>(i, of_two...));
   } else if constexpr (Gamma::present) {
-    return xhat * gamma.template at<C>(i);
+    return xhat * gamma.template at<C>(i, of_two...);
   } else if constexpr (Beta::present) {
-    return multiply_add(xhat, broadcast(C(1)), beta.template at<C>(i));  // bars a contraction with what made xhat
+    return multiply_add(xhat, broadcast(C(1)), beta.template at<C>(i, of_two...));  // bars a contraction with xhat's
   } else {
     return xhat;
   }

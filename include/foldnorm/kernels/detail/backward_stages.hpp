@@ -102,7 +102,7 @@ SampleWords<C> words_of(SampleStatistics const& s) {
   return {broadcast(high), broadcast(-low * rstd), broadcast(rstd)};
 }
 
-// sum(g) and sum(g * xhat) of one sample.
+// sum(g) and sum(g * xhat) of one sample. The latter is summed as g * (x - high): rstd and offset are its factors.
 template <class Norm, class Sample, class Scalar>
 class GradientSums {
  public:
@@ -122,7 +122,7 @@ class GradientSums {
   }
   FOLDNORM_INLINE void settle() {
     if constexpr (Norm::subtracts_mean) g_.settle();
-    g_xhat_.settle();
+    g_x_.settle();
   }
   FOLDNORM_INLINE void finish(Index i) {
     remaining_packs<C>(i, size_, [&](Index at, auto part) FOLDNORM_INLINE_LAMBDA { add(at, 0, part); });
@@ -130,7 +130,10 @@ class GradientSums {
 
   // Once finished, in every lane.
   FOLDNORM_INLINE Pack<C> g() const { return Norm::subtracts_mean ? g_.total() : Pack<C>{}; }
-  FOLDNORM_INLINE Pack<C> g_xhat() const { return g_xhat_.total(); }
+  FOLDNORM_INLINE Pack<C> g_xhat() const {
+    Pack<C> const sum = g_x_.total() * words_.rstd;
+    return Norm::subtracts_mean ? multiply_add(g_.total(), words_.offset, sum) : sum;
+  }
 
  private:
   template <class Part>
@@ -138,14 +141,14 @@ class GradientSums {
     using Gamma = decltype(sample_.gamma);
     Pack<C> const g = gained<Gamma, C>(part.load(sample_.dy + i), sample_.gamma, i, part);
     if constexpr (Norm::subtracts_mean) g_[slot] += g;
-    Pack<C> const xhat = normalized<Norm, C>(part.load(sample_.x + i), words_);
-    g_xhat_[slot] = multiply_add(g, xhat, g_xhat_[slot]);
+    Pack<C> const x = part.load(sample_.x + i);
+    g_x_[slot] = multiply_add(g, Norm::subtracts_mean ? x - words_.high : x, g_x_[slot]);
   }
 
   Sample sample_;
   SampleWords<C> words_;
   Index size_, prefetch_;
-  PackSum<C, packs_at_once> g_, g_xhat_;
+  PackSum<C, packs_at_once> g_, g_x_;
 };
 
 // What WriteGradients needs of a sample, the same in every lane.

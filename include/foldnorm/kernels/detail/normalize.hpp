@@ -85,7 +85,8 @@ void normalize_checked(SourceColumns const& source, Index features, Index column
                              groups,
                              norm_size,
                              eps,
-                             call.statistics ? call.statistics->samples.data() : nullptr};
+                             call.statistics ? call.statistics->samples.data() : nullptr,
+                             in_place};
 
   Index const bytes = features * columns * static_cast<Index>(sizeof(T));
   bool const streams = real_scalar<T> && bytes >= streaming_bytes && !in_place && streamable(y, norm_size);

@@ -83,6 +83,7 @@ struct Operands {
   Index norm_size = 0;
   C eps = 0;
   SampleStatistics* statistics = nullptr;  // of sample 0; null: not wanted
+  bool in_place = false;                   // y is what is read
 
   Index column_of(Index number) const { return grouped ? number / groups : number; }
   Index feature_of(Index number) const { return grouped ? number % groups * norm_size : 0; }

@@ -49,7 +49,11 @@ class ShortGroups {
       Index const blocks = (stop - first) / samples;
       whole_blocks(first, blocks);
       first += blocks * samples;
-      if (first < stop) partial_block(first, static_cast<int>(stop - first));
+      if (first < stop && blocks > 0 && grouped && !operands_.in_place) {
+        whole_blocks(stop - samples, 1);  // some of them a second time: cheaper than a block that is not full
+      } else if (first < stop) {
+        partial_block(first, static_cast<int>(stop - first));
+      }
       first = stop;
     }
     if (traffic_ == Traffic::streamed) stream_fence();

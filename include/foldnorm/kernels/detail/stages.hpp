@@ -72,10 +72,12 @@ class PackSum {
 // `fetches`: asks for what lies ahead; of no use to a sample that is measured by itself.
 template <class Norm, class Source, bool fetches = false>
 class Measure {
+  using T = typename Source::Scalar;
+
  public:
   using C = typename Source::C;
   // An addition takes some 4 cycles and two can start in each: so many independent sums keep a sample alone busy.
-  static constexpr int packs_at_once = Norm::subtracts_mean ? 4 : 8;
+  static constexpr int packs_at_once = std::same_as<T, Eigen::bfloat16> ? 2 : Norm::subtracts_mean ? 4 : 8;
 
   FOLDNORM_INLINE Measure(Source source, Pack<C> shift, Index n, Traffic traffic = Traffic::cached)
       : source_(source),
@@ -87,10 +89,15 @@ class Measure {
   Index size() const { return size_; }
 
   FOLDNORM_INLINE void packs(Index i) {
-    unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
-      constexpr Index packs_per_line = std::max(1, 64 / (width<C> * static_cast<int>(sizeof(typename Source::Scalar))));
-      if constexpr (fetches && p % packs_per_line == 0) source_.expect(i + p * width<C> + prefetch_);
-      one_pack(i + p * width<C>, p);
+    unrolled<packs_at_once / 2>([&](auto pair) FOLDNORM_INLINE_LAMBDA {
+      constexpr Index at = pair * 2 * width<C>;
+      constexpr Index per_line = std::max<Index>(1, 64 / static_cast<Index>(sizeof(T)));
+      if constexpr (fetches) {
+        unrolled<2>([&](auto p) FOLDNORM_INLINE_LAMBDA {
+          if constexpr ((at + p * width<C>) % per_line == 0) source_.expect(i + at + p * width<C> + prefetch_);
+        });
+      }
+      two_packs(i + at, pair * 2);
     });
   }
   FOLDNORM_INLINE void settle() {
@@ -110,6 +117,12 @@ class Measure {
  private:
   static Index few(Index n) { return std::min<Index>(n, width<C>); }  // it is less; the compiler does not know
 
+  FOLDNORM_INLINE void two_packs(Index i, int lane_group) {
+    Pack<C> const a = source_.first(i, OfTwo<T, 0>{}), b = source_.first(i, OfTwo<T, 1>{});
+    source_.keep_two(i, a, b);
+    add(a, lane_group);
+    add(b, lane_group + 1);
+  }
   FOLDNORM_INLINE void one_pack(Index i, int lane_group) {
     Pack<C> const x = source_.first(i);
     source_.keep(i, x);
@@ -167,13 +180,23 @@ FOLDNORM_INLINE void put(T* to, Pack<C> value, Traffic traffic) {
   store(to, value);
 }
 
+template <class T, class C>
+FOLDNORM_INLINE void put_two(T* to, Pack<C> first, Pack<C> second, Traffic traffic) {
+  if constexpr (real_scalar<T>) {
+    put<T, C>(to, first, traffic);
+    put<T, C>(to + width<C>, second, traffic);
+  } else {
+    store_two(to, first, second);
+  }
+}
+
 // y may be the source's x or s where it is not streamed.
 template <class Norm, class Source, class Gamma, class Beta>
 class Normalize {
  public:
   using T = typename Source::Scalar;
   using C = typename Source::C;
-  static constexpr int packs_at_once = Norm::subtracts_mean ? 4 : 8;
+  static constexpr int packs_at_once = std::same_as<T, Eigen::bfloat16> ? 2 : Norm::subtracts_mean ? 4 : 8;
 
   FOLDNORM_INLINE Normalize(Source source, SampleWords<C> const& words, Gamma gamma, Beta beta, T* y, Index n,
                             Traffic traffic = Traffic::cached)
@@ -183,9 +206,11 @@ class Normalize {
   Index size() const { return size_; }
 
   FOLDNORM_INLINE void packs(Index i) {
-    unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
-      Index const at = i + p * width<C>;
-      put<T, C>(y_ + at, result(source_.again(at), at), traffic_);
+    unrolled<packs_at_once / 2>([&](auto pair) FOLDNORM_INLINE_LAMBDA {
+      Index const at = i + pair * 2 * width<C>;
+      Pack<C> const a = result(source_.again(at, OfTwo<T, 0>{}), at, OfTwo<T, 0>{});
+      Pack<C> const b = result(source_.again(at, OfTwo<T, 1>{}), at, OfTwo<T, 1>{});
+      put_two<T, C>(y_ + at, a, b, traffic_);
     });
   }
   FOLDNORM_INLINE void settle() {}
@@ -196,8 +221,8 @@ class Normalize {
 
  private:
   static Index few(Index n) { return std::min<Index>(n, width<C>); }
-  FOLDNORM_INLINE Pack<C> result(Pack<C> x, Index i) const {
-    return gain_and_shift<C>(normalized<Norm, C>(x, words_), gamma_, beta_, i);
+  FOLDNORM_INLINE Pack<C> result(Pack<C> x, Index i, auto... of_two) const {
+    return gain_and_shift<C>(normalized<Norm, C>(x, words_), gamma_, beta_, i, of_two...);
   }
   FOLDNORM_INLINE void one_pack(Index i) { store(y_ + i, result(source_.again(i), i)); }
   FOLDNORM_INLINE void last_pack(Index i) {
