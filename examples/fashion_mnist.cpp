@@ -105,7 +105,11 @@ bool train_and_fold(std::string const& name, Model& model, FashionMnist const& d
   FoldReport const report = show_verdict(name, model, out);
   ProgressBar bar("  " + name, goal.epochs);
   train(model, data.train, {.epochs = goal.epochs, .batch_size = batch_size}, std::move(optimizer), rate_at, random,
-        [&](double epochs_done, double loss, double share) { bar.update(epochs_done, loss, share); });
+        [&](double epochs_done, double loss, double share) {
+          char note[48];
+          std::snprintf(note, sizeof note, "loss %.3f accuracy %4.1f%%", loss, 100 * share);
+          bar.update(epochs_done, note);
+        });
   return show_fold(model, report, data.test, goal);
 }
 

@@ -6,9 +6,7 @@
 #include <foldnorm/graph/fold_report.hpp>
 #include <foldnorm/graph/graph.hpp>
 
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "run_program.hpp"
 
 #include <filesystem>
 #include <fstream>
@@ -17,18 +15,6 @@
 #include <vector>
 
 namespace foldnorm::training {
-
-// Whether `dot` (Graphviz) was found and wrote `svg` from `dot_file`. No shell is involved: names need no quotes.
-inline bool render_svg(std::filesystem::path const& dot_file, std::filesystem::path const& svg) {
-  std::vector<std::string> words{"dot", "-Tsvg", "-o", svg.string(), dot_file.string()};
-  std::vector<char*> arguments;
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  pid_t process = 0;
-  if (posix_spawnp(&process, "dot", nullptr, nullptr, arguments.data(), environ) != 0) return false;
-  int status = 0;
-  return waitpid(process, &status, 0) == process && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
 
 // Writes directory/stem.dot, and stem.svg if it can; returns what it wrote. Throws std::runtime_error if the directory
 // or the .dot file cannot be written.
@@ -41,7 +27,7 @@ inline std::vector<std::filesystem::path> draw_graph(Graph const& graph, FoldRep
   write_dot(file, graph, report);
   file.close();
   if (!file) throw std::runtime_error(dot_file.string() + ": cannot be written");
-  if (render_svg(dot_file, svg)) return {dot_file, svg};
+  if (run_program({"dot", "-Tsvg", "-o", svg.string(), dot_file.string()})) return {dot_file, svg};
   return {dot_file};
 }
 

@@ -17,9 +17,9 @@ class ProgressBar {
   ProgressBar(std::string title, int epochs)
       : title_(std::move(title)), epochs_(epochs), terminal_(isatty(STDOUT_FILENO) == 1) {}
 
-  // epochs_done: whole and part epochs; loss and accuracy: means over the current epoch so far. A terminal is redrawn
-  // at most ten times a second; elsewhere a line appears at the end of each epoch.
-  void update(double epochs_done, double loss, double accuracy) {
+  // epochs_done: whole and part epochs; note: what to show beside them. A terminal is redrawn at most ten times a
+  // second; elsewhere a line appears at the end of each epoch.
+  void update(double epochs_done, char const* note) {
     auto const now = Clock::now();
     bool const epoch_ends = epochs_done >= next_epoch_;
     if (epoch_ends) next_epoch_ += 1;
@@ -28,9 +28,8 @@ class ProgressBar {
 
     double const elapsed = seconds(now);
     double const remaining = elapsed * (epochs_ - epochs_done) / epochs_done;
-    std::printf("%s%s epoch %4.1f/%d %s loss %.3f accuracy %4.1f%%  %3.0f s, %3.0f s left", terminal_ ? "\r" : "",
-                title_.c_str(), epochs_done, epochs_, bar(epochs_done / epochs_).c_str(), loss, 100 * accuracy, elapsed,
-                remaining);
+    std::printf("%s%s epoch %4.1f/%d %s %s  %3.0f s, %3.0f s left", terminal_ ? "\r" : "", title_.c_str(), epochs_done,
+                epochs_, bar(epochs_done / epochs_).c_str(), note, elapsed, remaining);
     if (!terminal_ || epochs_done >= epochs_) std::printf("\n");
     std::fflush(stdout);
   }
