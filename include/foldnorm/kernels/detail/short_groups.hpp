@@ -120,7 +120,7 @@ class ShortGroups {
         source.keep(p * width<C>, x);
         Pack<C> const s = Norm::subtracts_mean ? x - k : x;
         if constexpr (Norm::subtracts_mean) sum[r] = p == 0 ? s : sum[r] + s;
-        squares[r] = p == 0 ? s * s : multiply_add(s, s, squares[r]);
+        squares[r] = multiply_add(s, s, p == 0 ? Pack<C>{} : squares[r]);  // s * s, which no compiler may contract
       });
     });
     LaneSums<C> sums{shift, Pack<C>{}, segment_sums<C>(squares)};

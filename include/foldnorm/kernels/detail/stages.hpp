@@ -24,8 +24,9 @@ enum class Traffic { cached, streamed };
 // What comes from the third-level cache, and what comes from DRAM. No multiple of 4096, which would put it where a
 // power-of-two column is about to be evicted.
 inline constexpr Index prefetch_bytes(Traffic traffic) { return traffic == Traffic::cached ? 16 * 64 : 79 * 64; }
-// A lane takes at most this many terms before they are handed to a sum in double, so that length costs no digits.
-inline constexpr Index terms_per_lane = 128;
+// A lane takes at most this many terms before they are handed to a sum in double, so that length costs no digits; fewer
+// where few lanes share a sample, so that 768 features lose no more than they do among 32 lanes.
+inline constexpr Index terms_per_lane = pack_bytes < 32 ? 16 : 128;
 
 // All bits of the last `count` lanes.
 template <class C>
