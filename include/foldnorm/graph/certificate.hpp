@@ -64,7 +64,7 @@ double largest_coefficient(Eigen::DenseBase<X> const& x) {
 template <real_scalar Scalar = double>
 Certificate certify(Graph const& original, Parameters const& parameters, FoldedModel const& folded,
                     NamedValues const& inputs) {
-  NamedMatrices<Scalar> const before = evaluate<Scalar>(original, parameters, inputs);
+  ValuesByName<Scalar> const before = evaluate<Scalar>(original, parameters, inputs);
   std::vector<Matrix<Scalar>> const values = evaluate_nodes<Scalar>(folded.graph, folded.parameters, inputs);
   auto const value = [&](NodeId id) -> Matrix<Scalar> const& { return values[static_cast<std::size_t>(id.index)]; };
   Certificate certificate;

@@ -27,8 +27,8 @@ namespace foldnorm {
 
 // Values by the name of an input (features x T), ids (1 x T integers in [0, vocab)) or output node.
 template <real_scalar Scalar>
-using NamedMatrices = std::map<std::string, Matrix<Scalar>, std::less<>>;
-using NamedValues = NamedMatrices<double>;
+using ValuesByName = std::map<std::string, Matrix<Scalar>, std::less<>>;
+using NamedValues = ValuesByName<double>;
 
 namespace detail {
 
@@ -275,9 +275,9 @@ std::vector<Matrix<Scalar>> evaluate_nodes(Graph const& graph, Parameters const&
 
 // The outputs, by name.
 template <real_scalar Scalar = double>
-NamedMatrices<Scalar> evaluate(Graph const& graph, Parameters const& parameters, NamedValues const& inputs) {
+ValuesByName<Scalar> evaluate(Graph const& graph, Parameters const& parameters, NamedValues const& inputs) {
   std::vector<Matrix<Scalar>> values = evaluate_nodes<Scalar>(graph, parameters, inputs);
-  NamedMatrices<Scalar> outputs;
+  ValuesByName<Scalar> outputs;
   for (std::size_t n = 0; n < values.size(); ++n) {
     Node const& node = graph.nodes()[n];
     if (node.op == Operator::output) outputs.emplace(node.name, std::move(values[n]));
