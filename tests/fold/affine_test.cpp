@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include <foldnorm/fold/affine.hpp>
-#include <foldnorm/whitening/iter_norm.hpp>
 
 #include <limits>
 #include <stdexcept>
 
 #include "catch.hpp"
 #include "laws/inputs.hpp"
+#include "whitening/instances.hpp"
 
 namespace {
 

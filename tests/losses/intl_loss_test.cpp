@@ -11,6 +11,7 @@
 #include "golden/golden.hpp"
 #include "laws/differences.hpp"
 #include "laws/inputs.hpp"
+#include "whitening/instances.hpp"
 
 namespace {
 

@@ -2,15 +2,10 @@
 // Every whitening against vectors from an evaluation with 45 digits: forward, backward, gradient by eps.
 #include "golden/golden.hpp"
 
-#include <foldnorm/whitening/cholesky.hpp>
-#include <foldnorm/whitening/iter_norm.hpp>
-#include <foldnorm/whitening/pca.hpp>
-#include <foldnorm/whitening/spectral_transformation.hpp>
-#include <foldnorm/whitening/zca.hpp>
-
 #include <string>
 
 #include "catch.hpp"
+#include "whitening/instances.hpp"
 
 namespace {
 

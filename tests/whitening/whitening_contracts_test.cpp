@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: MIT
 // What a whitening layer promises: degenerate and bad input, scales, statuses, groups, machines, inference.
-#include <foldnorm/whitening/cholesky.hpp>
-#include <foldnorm/whitening/iter_norm.hpp>
-#include <foldnorm/whitening/pca.hpp>
-#include <foldnorm/whitening/spectral_transformation.hpp>
-#include <foldnorm/whitening/zca.hpp>
 
 #include <Eigen/QR>
 
@@ -14,6 +9,7 @@
 
 #include "catch.hpp"
 #include "laws/inputs.hpp"
+#include "whitening/instances.hpp"
 
 namespace {
 

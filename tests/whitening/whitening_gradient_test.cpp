@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Every whitening's backward against differences of its forward: by x, gamma, beta and eps; groups, regularizations,
 // fewer samples than features, numbers of steps; and what gradients obey whatever the loss.
-#include <foldnorm/whitening/cholesky.hpp>
-#include <foldnorm/whitening/iter_norm.hpp>
-#include <foldnorm/whitening/pca.hpp>
-#include <foldnorm/whitening/spectral_transformation.hpp>
-#include <foldnorm/whitening/zca.hpp>
 
 #include <cmath>
 #include <string>
@@ -13,6 +8,7 @@
 #include "catch.hpp"
 #include "laws/differences.hpp"
 #include "laws/inputs.hpp"
+#include "whitening/instances.hpp"
 
 namespace {
 
