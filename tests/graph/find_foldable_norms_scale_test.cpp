@@ -106,7 +106,7 @@ TEST_CASE("find_foldable_norms: a ladder of diamonds with 2^200 paths") {
 TEST_CASE("find_foldable_norms: 2e5 norms that share one culprit at the end of a long chain") {
   Graph g;
   NodeId const end = chain(g, g.input("x", 4), 200'000, "c");
-  for (int i = 0; i < 200'000; ++i) g.layer_norm("n" + std::to_string(i), end);
+  for (int i = 0; i < 200'000; ++i) g.layer_norm(std::string("n").append(std::to_string(i)), end);
   FoldReport const report = find_foldable_norms(g);
   CHECK(report.norms.size() == 200'000);
   CHECK(report.norms.back().refusal->blame_name == "x");

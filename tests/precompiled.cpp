@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: MIT
+// Holds the headers that all tests share, precompiled.
