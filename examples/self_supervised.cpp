@@ -37,8 +37,8 @@ using namespace foldnorm::training;
 struct Options {
   std::vector<std::uint64_t> seeds{1};
   bool shortened = false;
-  int epochs = 5;
-  double rate = 1e-3;
+  int epochs = 6;
+  double rate = 5e-3;
   std::filesystem::path data = fashion_mnist_directory;
   std::filesystem::path out = "out/self_supervised";
 };
@@ -46,6 +46,10 @@ struct Options {
 constexpr std::size_t encoder_blocks = 2;  // 784-512-256; the projector behind it is thrown away after training
 
 using Loss = std::function<ViewLoss(Views, ViewGradients)>;
+
+// Chosen on the validation set, with seed 1 and 4 epochs: the rate (1e-3 to 6e-3), the decay, the augmentation and the
+// trace loss's weight, twice the rule's. The same for all arms.
+constexpr float weight_decay = 0.05f;
 
 // Something that learns from views.
 struct Arm {
@@ -59,12 +63,12 @@ std::vector<Arm> arms(Options const& options) {
     return Intl{{.trace_weight = weight, .variables = variables}};
   };
   std::vector<Arm> result{
-      {"INTL", 128, 256, intl(trace_weight(128), WhitenedVariables::samples)},
+      {"INTL", 128, 256, intl(2 * trace_weight(128), WhitenedVariables::samples)},
       {"IterNorm without trace loss", 128, 256, intl(0, WhitenedVariables::samples)},
       {"alignment alone", 128, 256, AlignmentAlone{}},
   };
   if (options.shortened) return result;
-  result.push_back({"INTL over features", 256, 128, intl(trace_weight(128), WhitenedVariables::features)});
+  result.push_back({"INTL over features", 256, 128, intl(2 * trace_weight(128), WhitenedVariables::features)});
   for (double const eps : {1e-1, 1e-2, 1e-3}) {
     char name[32];
     std::snprintf(name, sizeof name, "ZCA, eps %.0e", eps);
@@ -106,7 +110,7 @@ void judge(Outcome& outcome, Sets const& sets, std::function<Matrix<float>(Image
   standardize(train, all);
   std::array<float, 3> const weak{1e-5f, 1e-4f, 1e-3f}, strong{1e-2f, 1e-1f, 1};
   outcome.probe = probe_score(train, validation, test, {.epochs = options.shortened ? 4 : 10}, weak, seed);
-  int const draws = options.shortened ? 2 : 5;
+  int const draws = options.shortened ? 4 : 20;
   std::mt19937_64 random(seed);
   for (int draw = 0; draw < draws; ++draw) {
     LabelledFeatures const few = few_labels(train, 10, random);
@@ -163,8 +167,9 @@ Outcome learn(Arm const& arm, Sets const& sets, Options const& options, std::uin
              << outcome.after->participation << ',' << outcome.after->cosine << '\n';
   };
   auto const rate = [&](double done) { return warmup_cosine(done, options.rate, 0.05); };
-  outcome.training = train_on_views(model, sets.train, {.epochs = epochs, .batch_size = arm.batch},
-                                    AdamW<float>(model.parameters, {.decay = 1e-4f}), rate, seed, arm.loss, report);
+  outcome.training =
+      train_on_views(model, sets.train, {.epochs = epochs, .batch_size = arm.batch},
+                     AdamW<float>(model.parameters, {.decay = weight_decay}), rate, seed, arm.loss, report);
   judge(
       outcome, sets, [&](ImageSet const& set) { return features_of(model, set, encoder_blocks - 1); }, options, seed);
   outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -191,7 +196,7 @@ std::vector<Outcome> baselines(Sets const& sets, Options const& options, std::ui
   ProgressBar bar("  with labels", epochs);
   std::mt19937_64 random(seed);
   train(
-      model, sets.train, {.epochs = epochs}, AdamW<float>(model.parameters, {.decay = 1e-4f}),
+      model, sets.train, {.epochs = epochs}, AdamW<float>(model.parameters, {.decay = weight_decay}),
       [&](double done) { return warmup_cosine(done, options.rate, 0.05); }, random,
       [&](double epochs_done, double loss, double) {
         char note[40];
@@ -254,8 +259,8 @@ void draw(std::filesystem::path const& out, std::vector<Outcome> const& outcomes
   std::filesystem::path const script = out / "plot.gp";
   std::ofstream file(script);
   file
-      << "set terminal svg size 640,420 font 'sans,12' background 'white'\n"
-         "set datafile separator ','\nset logscale y\nset format y '10^{%L}'\nset yrange [1e-9:1]\n"
+      << "set terminal svg size 780,420 font 'sans,12' background 'white'\n"
+         "set datafile separator ','\nset key outside\nset logscale y\nset format y '10^{%L}'\nset yrange [1e-9:1]\n"
          "set xlabel 'eigenvalue, by size'\nset ylabel 'share of the variance'\n"
          "set output 'spectrum_training.svg'\nset title 'INTL: the spectrum of the embedding, epoch by epoch'\n"
          "plot for [i=0:*] 'spectrum_INTL.csv' every :::i::i skip 1 using 2:3 with lines title sprintf('epoch %d', i)\n"

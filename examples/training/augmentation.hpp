@@ -13,12 +13,12 @@
 namespace foldnorm::training {
 
 struct AugmentationSettings {
-  Index largest_shift = 3;  // pixels, in both directions
+  Index largest_shift = 1;  // pixels, in both directions
   float brightness = 0.3f;  // added, up to so many deviations of the training set's pixels
   float contrast = 0.3f;    // 1 +- this times the image
-  float noise = 0.3f;       // uniform within +- this in each pixel
+  float noise = 0.1f;       // uniform within +- this in each pixel
   Index least_erased = 4;   // sides of the erased rectangle, pixels
-  Index most_erased = 12;
+  Index most_erased = 8;
 };
 
 // One stream of random views. Streams of one seed differ by their number; neighbouring seeds of one generator could be

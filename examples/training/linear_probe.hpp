@@ -98,7 +98,7 @@ inline ProbeScore probe_score(LabelledFeatures const& train, LabelledFeatures co
   return best;
 }
 
-// `count` samples of each class, drawn at random.
+// `count` samples of each class, or all there are, drawn at random.
 inline LabelledFeatures few_labels(LabelledFeatures const& all, Index count, std::mt19937_64& random) {
   std::vector<Index> order(all.labels.size());
   std::iota(order.begin(), order.end(), Index{0});
@@ -111,6 +111,7 @@ inline LabelledFeatures few_labels(LabelledFeatures const& all, Index count, std
     few.features.col(static_cast<Index>(few.labels.size())) = all.features.col(sample);
     few.labels.push_back(label);
   }
+  few.features.conservativeResize(Eigen::NoChange, static_cast<Index>(few.labels.size()));
   return few;
 }
 
