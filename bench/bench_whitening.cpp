@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Whitening, timed in one process: covariance beside Eigen's rankUpdate; IterNorm, forward and backward, with each
-// engine beside the same steps written plainly in Eigen, and beside ZCA by eigendecomposition. And the errors of the
-// engines in float and double, by steps and condition (--errors).
+// engine beside the same steps written plainly in Eigen, composed of libtorch's operators (where it is installed), and
+// beside ZCA by eigendecomposition. And the errors of the engines in float and double, by steps and condition
+// (--errors). Whoever computes something else than the plain steps is reported and not timed.
 //
 //   bench_whitening [--errors] [rounds]
 //
@@ -11,14 +12,18 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kernels/spectra.hpp"
 #include "measure.hpp"
+#ifdef BENCH_TORCH
+#include "peers/torch_iter_norm.hpp"
+#endif
 
 namespace {
 
@@ -91,21 +96,36 @@ struct PlainIterNorm {
   }
 };
 
+template <class Scalar>
+bool close(Matrix<Scalar> const& a, Matrix<Scalar> const& b) {
+  double const rounding = static_cast<double>(std::numeric_limits<Scalar>::epsilon());
+  return static_cast<double>((a - b).norm()) <= 1e4 * rounding * static_cast<double>(b.norm());
+}
+
+// Whether y and dx are the plain steps'.
+template <class Scalar>
+bool agrees(std::string const& name, Matrix<Scalar> const& y, Matrix<Scalar> const& dx,
+            PlainIterNorm<Scalar> const& plain) {
+  if (close<Scalar>(y, plain.y) && close<Scalar>(dx, plain.dx)) return true;
+  std::printf("WRONG, not timed: %s\n", name.c_str());
+  return false;
+}
+
+template <class Scalar>
+struct Memory {
+  Matrix<Scalar> y, dx;
+  Vector<Scalar> dgamma, dbeta;
+};
+
 template <class Method, class Scalar>
-bench::Timing both_ways(std::string const& name, Whitening<Scalar, Method> const& layer, Matrix<Scalar> const& x) {
-  struct Memory {
-    typename Whitening<Scalar, Method>::Cache cache;
-    Matrix<Scalar> y, dx;
-    Vector<Scalar> dgamma, dbeta;
-  };
-  auto const memory = std::make_shared<Memory>();
-  memory->y = memory->dx = x;
-  memory->dgamma = memory->dbeta = x.col(0);
+bench::Timing both_ways(std::string const& name, Whitening<Scalar, Method> const& layer, Matrix<Scalar> const& x,
+                        Memory<Scalar>& memory) {
+  auto const cache = std::make_shared<typename Whitening<Scalar, Method>::Cache>();
   bench::Timing timing;
   timing.name = name;
-  timing.run = [memory, layer, &x] {
-    layer.forward(x, memory->y, memory->cache);
-    layer.backward(x, memory->cache, memory->dx, memory->dgamma, memory->dbeta);
+  timing.run = [cache, layer, &x, &memory] {
+    layer.forward(x, memory.y, *cache);
+    layer.backward(x, *cache, memory.dx, memory.dgamma, memory.dbeta);
   };
   return timing;
 }
@@ -119,6 +139,11 @@ void print(std::string const& title, std::vector<bench::Timing>& timings, int ro
   std::printf("\n");
   std::fflush(stdout);
 }
+
+constexpr std::pair<char const*, IterNormEngine> engines[] = {{"newton", IterNormEngine::newton},
+                                                              {"coupled", IterNormEngine::coupled},
+                                                              {"spectral", IterNormEngine::spectral},
+                                                              {"automatic", IterNormEngine::automatic}};
 
 template <class Scalar>
 void times(char const* scalar, int rounds) {
@@ -152,11 +177,20 @@ void times(char const* scalar, int rounds) {
         plain.forward(x);
         plain.backward(x);
       };
-      norms.push_back(both_ways("newton", IterNorm<Scalar>(d, {}, {steps, IterNormEngine::newton}), x));
-      norms.push_back(both_ways("coupled", IterNorm<Scalar>(d, {}, {steps, IterNormEngine::coupled}), x));
-      norms.push_back(both_ways("spectral", IterNorm<Scalar>(d, {}, {steps, IterNormEngine::spectral}), x));
-      norms.push_back(both_ways("automatic", IterNorm<Scalar>(d, {}, {steps}), x));
-      norms.push_back(both_ways("zca", Zca<Scalar>(d), x));
+      norms[0].run();
+      Memory<Scalar> memory{x, x, x.col(0), x.col(0)};
+      for (auto const& [name, engine] : engines) {
+        bench::Timing const timing = both_ways(name, IterNorm<Scalar>(d, {}, {steps, engine}), x, memory);
+        timing.run();
+        if (agrees(name, memory.y, memory.dx, plain)) norms.push_back(timing);
+      }
+#ifdef BENCH_TORCH
+      Matrix<Scalar> input = x;
+      auto const composed = bench::torch_iter_norm(input.data(), d, x.cols(), steps, memory.y.data(), memory.dx.data());
+      composed.check();
+      if (agrees<Scalar>("libtorch", memory.y, memory.dx, plain)) norms.push_back({"libtorch", composed.run, {}});
+#endif
+      norms.push_back(both_ways("zca", Zca<Scalar>(d), x, memory));  // another function
       print(size + " T=" + std::to_string(steps), norms, rounds);
     }
   }
