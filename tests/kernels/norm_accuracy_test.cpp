@@ -153,9 +153,9 @@ TEST_CASE("layer_norm: one pass around a K far from the mean loses digits in flo
 }
 
 // In the mean square one rounding of N(0, 1) values is 2^-24 / sqrt(3) * sqrt(E 4^floor(log2|y|)) = 2.5e-8; an element
-// takes two of its own (three without multiply-add). All elements of a sample share the error of rstd, which is found in
-// double and rounded once, up to 2^-24 / sqrt(3) = 3.4e-8, from float sums whose 32 chains leave some 1e-8:
-// sqrt(3 * 2.5^2 + 3.4^2 + 1) = 5.6, and 7% for how rstd scatters over 100 samples.
+// takes two of its own (three without multiply-add). All elements of a sample share the error of rstd, which is found
+// in double and rounded once, up to 2^-24 / sqrt(3) = 3.4e-8, from float sums whose 32 chains leave some 1e-8: sqrt(3
+// * 2.5^2 + 3.4^2 + 1) = 5.6, and 7% for how rstd scatters over 100 samples.
 TEST_CASE("layer_norm: the mean square error on N(0, 1) data is that of its few roundings") {
   Matrix<float> const x = normal<float>(768, 100, 33);
   Vector<float> const gamma = Vector<float>::Ones(768), beta = Vector<float>::Zero(768);
