@@ -115,7 +115,7 @@ bool agrees(std::string const& name, Matrix<Scalar> const& y, Matrix<Scalar> con
 
 template <class Scalar>
 struct Memory {
-  Matrix<Scalar> y, dx;
+  Matrix<Scalar> dy, y, dx;
   Vector<Scalar> dgamma, dbeta;
 };
 
@@ -127,7 +127,7 @@ bench::Timing both_ways(std::string const& name, Whitening<Scalar, Method> const
   timing.name = name;
   timing.run = [cache, layer, &x, &memory] {
     layer.forward(x, memory.y, *cache);
-    layer.backward(x, *cache, memory.dx, memory.dgamma, memory.dbeta);
+    layer.backward(memory.dy, *cache, memory.dx, memory.dgamma, memory.dbeta);
   };
   return timing;
 }
@@ -171,19 +171,19 @@ void times(char const* scalar, int rounds) {
     print(size + " covariance", covariances, rounds);
 
     for (int const steps : {1, 2, 3, 4, 5, 7}) {
+      Memory<Scalar> memory{Matrix<Scalar>::Random(d, 1024), x, x, x.col(0), x.col(0)};
       PlainIterNorm<Scalar> plain;
       plain.steps = steps;
       std::vector<bench::Timing> norms(1);
       norms[0].name = "plain";
       norms[0].run = [&] {
         plain.forward(x);
-        plain.backward(x);
+        plain.backward(memory.dy);
       };
       PlainIterNorm<double> expected;
       expected.steps = steps;
       expected.forward(x.template cast<double>());
-      expected.backward(x.template cast<double>());
-      Memory<Scalar> memory{x, x, x.col(0), x.col(0)};
+      expected.backward(memory.dy.template cast<double>());
       for (auto const& [name, engine] : engines) {
         bench::Timing const timing = both_ways(name, IterNorm<Scalar>(d, {}, {steps, engine}), x, memory);
         timing.run();
@@ -191,7 +191,8 @@ void times(char const* scalar, int rounds) {
       }
 #ifdef BENCH_TORCH
       Matrix<Scalar> input = x;
-      auto const composed = bench::torch_iter_norm(input.data(), d, x.cols(), steps, memory.y.data(), memory.dx.data());
+      auto const composed =
+          bench::torch_iter_norm(input.data(), memory.dy.data(), d, x.cols(), steps, memory.y.data(), memory.dx.data());
       composed.check();
       if (agrees<Scalar>("libtorch", memory.y, memory.dx, expected)) norms.push_back({"libtorch", composed.run, {}});
 #endif

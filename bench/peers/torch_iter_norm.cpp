@@ -8,11 +8,13 @@
 namespace bench {
 
 template <class Scalar>
-ComposedIterNorm torch_iter_norm(Scalar* x, int64_t features, int64_t samples, int steps, Scalar* y, Scalar* dx) {
+ComposedIterNorm torch_iter_norm(Scalar* x, Scalar* dy, int64_t features, int64_t samples, int steps, Scalar* y,
+                                 Scalar* dx) {
   at::set_num_threads(1);
   auto const type = torch::TensorOptions(torch::CppTypeToScalarType<Scalar>::value);
   // A sample is a row of libtorch's matrices: the same bytes.
   auto const input = torch::from_blob(x, {samples, features}, type);
+  auto const upstream = torch::from_blob(dy, {samples, features}, type);
   auto const y_out = torch::from_blob(y, {samples, features}, type);
   auto const dx_out = torch::from_blob(dx, {samples, features}, type);
   auto const identity = torch::eye(features, type);
@@ -25,7 +27,7 @@ ComposedIterNorm torch_iter_norm(Scalar* x, int64_t features, int64_t samples, i
     auto p = identity;
     for (int k = 0; k < steps; ++k) p = torch::addmm(p, torch::mm(torch::mm(p, p), p), s, 1.5, -0.5);
     auto const result = torch::mm(centered, p) / trace.sqrt();
-    result.backward(input);
+    result.backward(upstream);
     return std::pair{result, leaf.grad()};
   };
   return {[run] { run(); },
@@ -36,7 +38,7 @@ ComposedIterNorm torch_iter_norm(Scalar* x, int64_t features, int64_t samples, i
           }};
 }
 
-template ComposedIterNorm torch_iter_norm(float*, int64_t, int64_t, int, float*, float*);
-template ComposedIterNorm torch_iter_norm(double*, int64_t, int64_t, int, double*, double*);
+template ComposedIterNorm torch_iter_norm(float*, float*, int64_t, int64_t, int, float*, float*);
+template ComposedIterNorm torch_iter_norm(double*, double*, int64_t, int64_t, int, double*, double*);
 
 }  // namespace bench

@@ -12,8 +12,9 @@ struct ComposedIterNorm {
   std::function<void()> check;  // the same, and writes y and dx
 };
 
-// x, y, dx: features x samples, column-major; the gradient by y is x. eps 1e-5, divisor the number of samples.
+// x, dy, y, dx: features x samples, column-major. eps 1e-5, divisor the number of samples.
 template <class Scalar>
-ComposedIterNorm torch_iter_norm(Scalar* x, int64_t features, int64_t samples, int steps, Scalar* y, Scalar* dx);
+ComposedIterNorm torch_iter_norm(Scalar* x, Scalar* dy, int64_t features, int64_t samples, int steps, Scalar* y,
+                                 Scalar* dx);
 
 }  // namespace bench
