@@ -22,7 +22,6 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
-#include <limits>
 #include <numeric>
 #include <optional>
 #include <random>
@@ -126,7 +125,12 @@ Mlp<float> new_model(Index embedding, std::uint64_t seed) {
 }
 
 Matrix<float> embedding_of(Mlp<float> const& model, ImageSet const& images) {
-  return features_of(model, images, std::numeric_limits<std::size_t>::max());
+  return logits_of(model, images);  // what the last layer gives
+}
+Matrix<float> encoded(Mlp<float> const& model, ImageSet const& images) {
+  return outputs_of(
+      model, images,
+      [](auto const& activations) -> auto const& { return activations.blocks[encoder_blocks - 1].hidden; });
 }
 
 std::string file_name(std::string name) {
@@ -171,7 +175,7 @@ Outcome learn(Arm const& arm, Sets const& sets, Options const& options, std::uin
       train_on_views(model, sets.train, {.epochs = epochs, .batch_size = arm.batch},
                      AdamW<float>(model.parameters, {.decay = weight_decay}), rate, seed, arm.loss, report);
   judge(
-      outcome, sets, [&](ImageSet const& set) { return features_of(model, set, encoder_blocks - 1); }, options, seed);
+      outcome, sets, [&](ImageSet const& set) { return encoded(model, set); }, options, seed);
   outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return outcome;
 }
@@ -190,7 +194,7 @@ std::vector<Outcome> baselines(Sets const& sets, Options const& options, std::ui
       },
       options, seed);
   Mlp<float> model = new_model(image_classes, seed);
-  auto const encoder = [&](ImageSet const& set) { return features_of(model, set, encoder_blocks - 1); };
+  auto const encoder = [&](ImageSet const& set) { return encoded(model, set); };
   judge(result[1], sets, encoder, options, seed);
   int const epochs = options.shortened ? 2 : options.epochs;
   ProgressBar bar("  with labels", epochs);

@@ -88,24 +88,38 @@ void train(Model& model, ImageSet const& images, TrainingPlan plan, Optimizer op
   }
 }
 
-// The logits (classes x images) of a whole set.
-template <class Model>
-Matrix<float> logits_of(Model const& model, ImageSet const& images) {
+// What a model computes of every image of a set: read(activations) after a forward pass of a batch is features x images
+// of that batch. Precondition: the set is not empty.
+template <class Model, class Read>
+Matrix<float> outputs_of(Model const& model, ImageSet const& images, Read const& read) {
   constexpr Index batch = 125;  // 125 images x 16 tokens x 64 features of float: an activation takes half of L2
-  Matrix<float> logits(image_classes, images.size());
-  run_workers(worker_count, [&](int index) {
+  Matrix<float> outputs;
+  auto const fill = [&](Index begin, Index end) {
     typename Model::Activations activations;
     Matrix<float> pixels;
     std::vector<Index> chosen;
-    Index const end = images.size() * (index + 1) / worker_count;
-    for (Index first = images.size() * index / worker_count; first < end; first += batch) {
+    for (Index first = begin; first < end; first += batch) {
       chosen.resize(static_cast<std::size_t>(std::min(batch, end - first)));
       std::iota(chosen.begin(), chosen.end(), first);
       gather_images(images, chosen, pixels);
-      logits.middleCols(first, pixels.cols()) = model.forward(as_input(model, pixels), activations, Pass::inference);
+      model.forward(as_input(model, pixels), activations, Pass::inference);
+      Matrix<float> const& found = read(activations);
+      if (outputs.size() == 0) outputs.resize(found.rows(), images.size());
+      outputs.middleCols(first, pixels.cols()) = found;
     }
+  };
+  fill(0, 1);  // the size, before there are two threads
+  run_workers(worker_count, [&](int index) {
+    fill(images.size() * index / worker_count, images.size() * (index + 1) / worker_count);
   });
-  return logits;
+  return outputs;
+}
+
+// The logits (classes x images) of a whole set.
+template <class Model>
+Matrix<float> logits_of(Model const& model, ImageSet const& images) {
+  return outputs_of(
+      model, images, [](auto const& activations) -> auto const& { return activations.logits; });
 }
 
 // The share of right predictions.

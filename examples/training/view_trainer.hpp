@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <mutex>
 #include <numeric>
 #include <random>
 #include <span>
@@ -81,33 +80,6 @@ ViewTraining train_on_views(Mlp<float>& model, ImageSet const& images, TrainingP
   }
   result.view_difference = (workers[0].pixels - workers[1].pixels).cwiseAbs().mean();
   return result;
-}
-
-// The output of block `layer` of a network for every image of a set: features x images.
-inline Matrix<float> features_of(Mlp<float> const& model, ImageSet const& images, std::size_t layer) {
-  constexpr Index batch = 250;
-  Matrix<float> features;
-  std::mutex resizing;
-  run_workers(worker_count, [&](int index) {
-    Mlp<float>::Activations activations;
-    Matrix<float> pixels;
-    std::vector<Index> chosen;
-    Index const end = images.size() * (index + 1) / worker_count;
-    for (Index first = images.size() * index / worker_count; first < end; first += batch) {
-      chosen.resize(static_cast<std::size_t>(std::min(batch, end - first)));
-      std::iota(chosen.begin(), chosen.end(), first);
-      gather_images(images, chosen, pixels);
-      model.forward(pixels, activations, Pass::inference);
-      Matrix<float> const& found =
-          layer < activations.blocks.size() ? activations.blocks[layer].hidden : activations.logits;
-      {
-        std::lock_guard const lock(resizing);
-        if (features.size() == 0) features.resize(found.rows(), images.size());
-      }
-      features.middleCols(first, pixels.cols()) = found;
-    }
-  });
-  return features;
 }
 
 }  // namespace foldnorm::training

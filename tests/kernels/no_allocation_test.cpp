@@ -1,16 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Calls allocate nothing once they have seen a shape. In an executable of its own, which counts what is allocated:
-// operator new is replaced, and Eigen reports its own malloc through an assertion.
-#include <cstddef>
-#include <cstdlib>
-#include <new>
-
-namespace {
-std::size_t allocations = 0;
-}  // namespace
-
-#define EIGEN_RUNTIME_NO_MALLOC
-#define eigen_assert(condition) ((condition) ? void() : void(++allocations))
+// Calls allocate nothing once they have seen a shape.
+#include "laws/allocations.hpp"
 
 #include <foldnorm/kernels/add_norm.hpp>
 #include <foldnorm/kernels/layer_norm.hpp>
@@ -20,27 +10,10 @@ std::size_t allocations = 0;
 
 #include "catch.hpp"
 
-void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size > 0 ? size : 1)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-
 namespace {
 
 using namespace foldnorm;
-
-template <class Call>
-std::size_t allocations_of(Call call) {
-  Eigen::internal::set_is_malloc_allowed(false);
-  std::size_t const before = allocations;
-  call();
-  std::size_t const result = allocations - before;
-  Eigen::internal::set_is_malloc_allowed(true);
-  return result;
-}
+using laws::allocations_of;
 
 // On matrices, on blocks and on maps; the first call of each shape may allocate statistics and workspace.
 template <class Call>

@@ -1,45 +1,18 @@
 // SPDX-License-Identifier: MIT
-// A second forward and backward of a shape allocates nothing, as far as the library goes. In an executable of its own,
-// which counts what is allocated: operator new is replaced, and Eigen reports its own malloc through an assertion.
-// Eigen's products pack their operands into buffers, on the stack below EIGEN_STACK_ALLOCATION_LIMIT (128 KiB unless
-// defined), else on the heap: here they may all be on the stack.
-#include <cstddef>
-#include <cstdlib>
-#include <new>
-
-namespace {
-std::size_t allocations = 0;
-}  // namespace
-
+// A second forward and backward of a shape allocates nothing, as far as the library goes. Eigen's products pack their
+// operands into buffers, on the stack below EIGEN_STACK_ALLOCATION_LIMIT (128 KiB unless defined), else on the heap:
+// here they may all be on the stack.
 #define EIGEN_STACK_ALLOCATION_LIMIT 4194304  // 4 MiB
-#define EIGEN_RUNTIME_NO_MALLOC
-#define eigen_assert(condition) ((condition) ? void() : void(++allocations))
+#include "laws/allocations.hpp"
 
 #include <foldnorm/whitening/iter_norm.hpp>
 
 #include "catch.hpp"
 
-void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size > 0 ? size : 1)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-
 namespace {
 
 using namespace foldnorm;
-
-template <class Call>
-std::size_t allocations_of(Call call) {
-  Eigen::internal::set_is_malloc_allowed(false);
-  std::size_t const before = allocations;
-  call();
-  std::size_t const result = allocations - before;
-  Eigen::internal::set_is_malloc_allowed(true);
-  return result;
-}
+using laws::allocations_of;
 
 }  // namespace
 
