@@ -141,15 +141,11 @@ FOLDNORM_INLINE Pack<C> shuffle(Pack<C> a, Pack<C> b, LaneIndex) {
 // Is a mask set in every lane?
 template <class Mask>
 FOLDNORM_INLINE bool all_lanes(Mask mask) {
-#if defined(__AVX__) && !defined(__AVX512F__)
-  return _mm256_movemask_ps(reinterpret_cast<__m256>(mask)) == 0xff;
-#else
   std::uint64_t words[pack_bytes / 8];
   std::memcpy(words, &mask, sizeof words);
   std::uint64_t all = words[0];
   for (std::uint64_t word : words) all &= word;
   return all == ~std::uint64_t{0};
-#endif
 }
 
 }  // namespace foldnorm::detail

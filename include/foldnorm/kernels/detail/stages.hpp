@@ -78,27 +78,19 @@ class Measure {
  public:
   using C = typename Source::C;
   // An addition takes some 4 cycles and two can start in each: so many independent sums keep a sample alone busy.
-  static constexpr int packs_at_once = std::same_as<T, Eigen::bfloat16> ? 2 : Norm::subtracts_mean ? 4 : 8;
+  static constexpr int packs_at_once = Norm::subtracts_mean ? 4 : 8;
 
   FOLDNORM_INLINE Measure(Source source, Pack<C> shift, Index n, Traffic traffic = Traffic::cached)
-      : source_(source),
-        shift_(shift),
-        size_(n),
-        prefetch_(prefetch_bytes(traffic) / static_cast<Index>(sizeof(typename Source::Scalar))) {
+      : source_(source), shift_(shift), size_(n), prefetch_(prefetch_bytes(traffic) / static_cast<Index>(sizeof(T))) {
     if (n > width<C>) tail_ = source.first(n - width<C>);  // before keep(), which may overwrite it in place
   }
   Index size() const { return size_; }
 
   FOLDNORM_INLINE void packs(Index i) {
-    unrolled<packs_at_once / 2>([&](auto pair) FOLDNORM_INLINE_LAMBDA {
-      constexpr Index at = pair * 2 * width<C>;
-      constexpr Index per_line = std::max<Index>(1, 64 / static_cast<Index>(sizeof(T)));
-      if constexpr (fetches) {
-        unrolled<2>([&](auto p) FOLDNORM_INLINE_LAMBDA {
-          if constexpr ((at + p * width<C>) % per_line == 0) source_.expect(i + at + p * width<C> + prefetch_);
-        });
-      }
-      two_packs(i + at, pair * 2);
+    unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
+      constexpr Index packs_per_line = std::max(1, 64 / (width<C> * static_cast<int>(sizeof(T))));
+      if constexpr (fetches && p % packs_per_line == 0) source_.expect(i + p * width<C> + prefetch_);
+      if constexpr (p % 2 == 0) two_packs(i + p * width<C>, p);
     });
   }
   FOLDNORM_INLINE void settle() {
@@ -197,7 +189,7 @@ class Normalize {
  public:
   using T = typename Source::Scalar;
   using C = typename Source::C;
-  static constexpr int packs_at_once = std::same_as<T, Eigen::bfloat16> ? 2 : Norm::subtracts_mean ? 4 : 8;
+  static constexpr int packs_at_once = Norm::subtracts_mean ? 4 : 8;
 
   FOLDNORM_INLINE Normalize(Source source, SampleWords<C> const& words, Gamma gamma, Beta beta, T* y, Index n,
                             Traffic traffic = Traffic::cached)
