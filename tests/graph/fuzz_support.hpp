@@ -27,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include "graph/instances.hpp"
 #include "graph/random_graph.hpp"
 
 namespace fuzz {

@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "graph/instances.hpp"
+
 namespace foldnorm::testing {
 
 // Two evaluations that differ in the order of their roundings: the graphs here sum up to some 1e2 terms in up to some

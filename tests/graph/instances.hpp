@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+// tests/graph/instances.hpp -- the interpreter, compiled once for all tests: it takes some ten seconds.
+#pragma once
+
+#include <foldnorm/graph/evaluate.hpp>
+
+#include <vector>
+
+namespace foldnorm {
+
+extern template std::vector<Matrix<double>> evaluate_nodes(Graph const&, Parameters const&, NamedValues const&);
+extern template std::vector<Matrix<float>> evaluate_nodes(Graph const&, Parameters const&, NamedValues const&);
+
+}  // namespace foldnorm
