@@ -11,10 +11,12 @@
 #include <foldnorm/core/check.hpp>
 #include <foldnorm/core/types.hpp>
 // kernels: matrix -> kernel -> matrix, and the gradients back
+#include <foldnorm/kernels/activation.hpp>
 #include <foldnorm/kernels/add_norm.hpp>
 #include <foldnorm/kernels/center.hpp>
 #include <foldnorm/kernels/layer_norm.hpp>
 #include <foldnorm/kernels/parallel_layer_norm.hpp>
+#include <foldnorm/kernels/pq_norm.hpp>
 #include <foldnorm/kernels/rms_norm.hpp>
 #include <foldnorm/kernels/token_rows.hpp>
 // kernels: of a batch: its covariance, and functions of that
@@ -22,6 +24,14 @@
 #include <foldnorm/kernels/covariance.hpp>
 #include <foldnorm/kernels/inverse_square_root.hpp>
 #include <foldnorm/kernels/spectral_function.hpp>
+// layers: kernels with parameters of their own, and chains of them
+#include <foldnorm/layers/activation.hpp>
+#include <foldnorm/layers/layer_norm.hpp>
+#include <foldnorm/layers/linear.hpp>
+#include <foldnorm/layers/parallel_layer_norm.hpp>
+#include <foldnorm/layers/pq_norm.hpp>
+#include <foldnorm/layers/rms_norm.hpp>
+#include <foldnorm/layers/sequential.hpp>
 // whitening: center, then a matrix in the place of a scalar
 #include <foldnorm/whitening/cholesky.hpp>
 #include <foldnorm/whitening/iter_norm.hpp>
@@ -37,6 +47,7 @@
 #include <foldnorm/fold/centering.hpp>
 #include <foldnorm/fold/weight_layout.hpp>
 // graph: describe by hand, read and write, draw, run slowly
+#include <foldnorm/graph/describe.hpp>
 #include <foldnorm/graph/dot.hpp>
 #include <foldnorm/graph/evaluate.hpp>
 #include <foldnorm/graph/graph.hpp>

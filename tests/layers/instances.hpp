@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+// tests/layers/instances.hpp -- the layers, compiled once for all tests: their kernels take some twenty seconds.
+#pragma once
+
+#include <foldnorm/layers/sequential.hpp>
+
+namespace foldnorm {
+
+extern template class NormLayer<float, NormKind::layer_norm>;
+extern template class NormLayer<float, NormKind::rms_norm>;
+extern template class NormLayer<double, NormKind::layer_norm>;
+extern template class NormLayer<double, NormKind::rms_norm>;
+extern template class Sequential<float>;
+extern template class Sequential<double>;
+
+}  // namespace foldnorm
