@@ -20,13 +20,12 @@ using ViewGradients = std::span<Matrix<float>>;
 
 struct Intl {
   IntlOptions options;
+  IntlWorkspace<float> workspace = {};
 
-  ViewLoss operator()(Views views, ViewGradients dviews) const {
-    IntlValue const loss = intl_loss<float>(views, dviews, options);
+  ViewLoss operator()(Views views, ViewGradients dviews) {
+    IntlValue const loss = intl_loss<float>(views, dviews, options, workspace);
     if (!wrote_output(loss.status)) throw std::runtime_error(std::string("intl_loss: ") + name(loss.status));
-    double trace = 0;
-    for (double const of_view : loss.trace_losses) trace += of_view / static_cast<double>(loss.trace_losses.size());
-    return {loss.value, loss.alignment, trace - loss.trace_floor};
+    return {loss.value, loss.alignment, loss.trace_loss - loss.trace_floor};
   }
 };
 

@@ -5,9 +5,12 @@
 #define EIGEN_STACK_ALLOCATION_LIMIT 4194304  // 4 MiB
 #include "laws/allocations.hpp"
 
+#include <foldnorm/losses/intl_loss.hpp>
 #include <foldnorm/whitening/iter_norm.hpp>
 
 #include "catch.hpp"
+
+#include <array>
 
 namespace {
 
@@ -41,5 +44,20 @@ TEMPLATE_TEST_CASE("whitening: steady state allocates nothing", "", float, doubl
         CHECK(allocations_of(step) <= of_eigen);
       }
     }
+  }
+}
+
+TEST_CASE("INTL with a workspace: steady state allocates nothing") {
+  for (auto const variables : {WhitenedVariables::samples, WhitenedVariables::features}) {
+    std::array<Matrix<double>, 2> const views = {Matrix<double>::Random(70, 40), Matrix<double>::Random(70, 40)};
+    std::array<Matrix<double>, 2> dviews;
+    IntlOptions const options{.trace_weight = .05, .variables = variables, .engine = IterNormEngine::coupled};
+    IntlWorkspace<double> workspace;
+    auto const step = [&] { intl_loss<double>(views, dviews, options, workspace); };
+    auto const step_to_target = [&] { intl_loss_to_target<double>(views[0], views, dviews, options, workspace); };
+    step();
+    CHECK(allocations_of(step) == 0);
+    step_to_target();
+    CHECK(allocations_of(step_to_target) == 0);
   }
 }

@@ -26,21 +26,20 @@ double alignment_loss(ConstMatrixRef<Scalar> const& a, ConstMatrixRef<Scalar> co
   constexpr double shortest = 1e-12;
   auto const samples = static_cast<double>(a.cols());
   double cosines = 0;
-  Vector<double> a_unit, b_unit;
   for (Index n = 0; n < a.cols(); ++n) {
-    a_unit = a.col(n).template cast<double>();
-    b_unit = b.col(n).template cast<double>();
-    double const a_length = a_unit.norm(), b_length = b_unit.norm();
-    a_unit /= std::max(a_length, shortest);
-    b_unit /= std::max(b_length, shortest);
-    double const cosine = a_unit.dot(b_unit);
+    // Expressions, not vectors: nothing is allocated.
+    auto const a_n = a.col(n).template cast<double>();
+    auto const b_n = b.col(n).template cast<double>();
+    double const a_length = a_n.norm(), b_length = b_n.norm();
+    double const by_a = 1 / std::max(a_length, shortest), by_b = 1 / std::max(b_length, shortest);
+    double const cosine = a_n.dot(b_n) * by_a * by_b;
     cosines += cosine;
     double const factor = -2 * weight / samples;
     if (!(a_length < shortest)) {
-      da.col(n) += (factor / a_length * (b_unit - cosine * a_unit)).template cast<Scalar>();
+      da.col(n) += (factor * by_a * (by_b * b_n - cosine * by_a * a_n)).template cast<Scalar>();
     }
     if (!(b_length < shortest)) {
-      db.col(n) += (factor / b_length * (a_unit - cosine * b_unit)).template cast<Scalar>();
+      db.col(n) += (factor * by_b * (by_a * a_n - cosine * by_b * b_n)).template cast<Scalar>();
     }
   }
   return 2 - 2 * cosines / samples;

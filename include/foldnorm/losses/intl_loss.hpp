@@ -17,8 +17,10 @@
 #include <foldnorm/losses/trace_loss.hpp>
 #include <foldnorm/whitening/iter_norm.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -49,55 +51,67 @@ struct IntlOptions {
 // untouched.
 struct IntlValue {
   double value = 0;
-  double alignment = 0;              // mean over pairs
-  std::vector<double> trace_losses;  // of each view with one, in their order
-  double trace_floor = 0;            // the least each of them can be
+  double alignment = 0;    // mean over pairs
+  double trace_loss = 0;   // mean over the views that have one
+  double trace_floor = 0;  // the least that each of them can be
   WhiteningStatus status = WhiteningStatus::ok;
 };
 
 namespace detail {
 
-// A view, whitened, and the gradient that collects at its output.
+// A view, whitened, and the gradient that collects at its output. Used again for the same shape it allocates nothing.
 template <real_scalar Scalar>
 class WhitenedView {
  public:
-  WhitenedView(ConstMatrixRef<Scalar> const& z, IntlOptions const& options)
-      : of_samples_(options.variables == WhitenedVariables::samples),
-        x_(of_samples_ ? Matrix<Scalar>(z.transpose()) : Matrix<Scalar>(z)),
-        norm_(x_.rows(), {.covariance = {.degrees_of_freedom_taken = 1, .eps = 0}},
-              {.iterations = options.iterations, .engine = options.engine}),
-        whitened_(Matrix<Scalar>::Zero(x_.rows(), x_.cols())),
-        status_(norm_.forward(x_, whitened_, cache_).status),
-        y_(oriented(whitened_)),
-        dy_(Matrix<Scalar>::Zero(z.rows(), z.cols())) {}
+  WhiteningStatus whiten(ConstMatrixRef<Scalar> const& z, IntlOptions const& options) {
+    of_samples_ = options.variables == WhitenedVariables::samples;
+    if (of_samples_) {
+      x_ = z.transpose();
+    } else {
+      x_ = z;
+    }
+    IterNormMethod const method{.iterations = options.iterations, .engine = options.engine};
+    if (!norm_ || norm_->features() != x_.rows() || norm_->method() != method) {
+      norm_.emplace(x_.rows(), WhiteningOptions{.covariance = {.degrees_of_freedom_taken = 1, .eps = 0}}, method);
+    }
+    whitened_.resize(x_.rows(), x_.cols());
+    WhiteningStatus const status = norm_->forward(x_, whitened_, cache_).status;
+    dy_.setZero(z.rows(), z.cols());
+    if (wrote_output(status) && of_samples_) y_ = whitened_.transpose();
+    return status;
+  }
 
-  WhiteningStatus status() const { return status_; }
-  Matrix<Scalar> const& y() const { return y_; }  // features x samples, as its gradient
+  Matrix<Scalar> const& y() const { return of_samples_ ? y_ : whitened_; }  // features x samples, as its gradient
   Matrix<Scalar>& dy() { return dy_; }
   double floor(int iterations) const { return trace_loss_floor(x_.rows(), iterations); }
 
   double add_trace_loss(double weight) {
-    Matrix<Scalar> gradient(whitened_.rows(), whitened_.cols());
-    double const loss = trace_loss<Scalar>(whitened_, gradient);
-    dy_ += static_cast<Scalar>(weight) * oriented(gradient);
+    gradient_.resize(whitened_.rows(), whitened_.cols());
+    double const loss = trace_loss<Scalar>(whitened_, gradient_);
+    if (of_samples_) {
+      dy_ += static_cast<Scalar>(weight) * gradient_.transpose();
+    } else {
+      dy_ += static_cast<Scalar>(weight) * gradient_;
+    }
     return loss;
   }
-  void backward(MatrixRef<Scalar> dz) {
-    Matrix<Scalar> dx(x_.rows(), x_.cols());
-    norm_.backward(oriented(dy_), cache_, dx, none, none);
-    dz = oriented(dx);
+  void backward(Matrix<Scalar>& dz) {
+    dz.resize(dy_.rows(), dy_.cols());
+    if (!of_samples_) {
+      norm_->backward(dy_, cache_, dz, none, none);
+      return;
+    }
+    gradient_ = dy_.transpose();
+    norm_->backward(gradient_, cache_, x_, none, none);  // x is not needed any more
+    dz = x_.transpose();
   }
 
  private:
-  Matrix<Scalar> oriented(Matrix<Scalar> const& a) const { return of_samples_ ? Matrix<Scalar>(a.transpose()) : a; }
-
-  bool of_samples_;
-  Matrix<Scalar> x_;
-  IterNorm<Scalar> norm_;
+  bool of_samples_ = true;
+  std::optional<IterNorm<Scalar>> norm_;
   typename IterNorm<Scalar>::Cache cache_;
-  Matrix<Scalar> whitened_;
-  WhiteningStatus status_;
-  Matrix<Scalar> y_, dy_;
+  Matrix<Scalar> x_, whitened_, gradient_;  // variables x columns
+  Matrix<Scalar> y_, dy_;                   // features x samples
 };
 
 template <real_scalar Scalar>
@@ -112,80 +126,84 @@ void check_views(std::span<Matrix<Scalar> const> views, std::span<Matrix<Scalar>
   if (!std::isfinite(options.trace_weight)) fail("trace_weight is not finite");
 }
 
+}  // namespace detail
+
+// The memory of intl_loss: a call that is given one allocates nothing for a shape and options that it has seen (but
+// for Eigen's decomposition, where IterNorm's engine is the spectral one). Not for two calls at a time.
 template <real_scalar Scalar>
-std::vector<WhitenedView<Scalar>> whiten_views(std::span<Matrix<Scalar> const> views, IntlOptions const& options,
-                                               IntlValue& result) {
-  std::vector<WhitenedView<Scalar>> whitened;
-  whitened.reserve(views.size());
-  for (auto const& view : views) {
-    whitened.emplace_back(view, options);
-    result.status = std::max(result.status, whitened.back().status());
+struct IntlWorkspace {
+  std::vector<detail::WhitenedView<Scalar>> views;
+};
+
+namespace detail {
+
+// All views by all, or by the target, which comes last and has neither trace loss nor gradient.
+template <real_scalar Scalar>
+IntlValue intl_loss_of_views(std::span<Matrix<Scalar> const> views, Matrix<Scalar> const* target,
+                             std::span<Matrix<Scalar>> dviews, IntlOptions const& options,
+                             std::vector<WhitenedView<Scalar>>& whitened) {
+  IntlValue result;
+  std::size_t const n = views.size();
+  whitened.resize(target ? n + 1 : n);
+  for (std::size_t i = 0; i < whitened.size(); ++i) {
+    result.status = std::max(result.status, whitened[i].whiten(i < n ? views[i] : *target, options));
   }
   result.trace_floor = whitened[0].floor(options.iterations);
-  if (!wrote_output(result.status)) result.value = std::numeric_limits<double>::quiet_NaN();
-  return whitened;
-}
-
-template <real_scalar Scalar>
-void views_backward(std::vector<WhitenedView<Scalar>>& views, std::span<Matrix<Scalar>> dviews) {
-  for (std::size_t i = 0; i < views.size(); ++i) {
-    dviews[i].resize(views[i].y().rows(), views[i].y().cols());
-    views[i].backward(dviews[i]);
+  if (!wrote_output(result.status)) {
+    result.value = std::numeric_limits<double>::quiet_NaN();
+    return result;
   }
+  WhitenedView<Scalar>& anchor = target ? whitened[n] : whitened[0];
+  double const share = 1 / static_cast<double>(target ? n : n - 1);
+  double traces = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    bool const is_anchor = &whitened[i] == &anchor;
+    // n - 1 terms hold the anchor's trace loss, one each of the others.
+    double const weight = options.trace_weight * (is_anchor ? 1 : share);
+    double const trace = whitened[i].add_trace_loss(weight);
+    result.trace_loss += trace / static_cast<double>(n);
+    traces += weight * trace;
+    if (is_anchor) continue;
+    result.alignment +=
+        share * alignment_loss<Scalar>(whitened[i].y(), anchor.y(), share, whitened[i].dy(), anchor.dy());
+  }
+  result.value = result.alignment + traces;
+  for (std::size_t i = 0; i < n; ++i) whitened[i].backward(dviews[i]);
+  return result;
 }
 
 }  // namespace detail
 
 // The loss of at least two views (features x samples, all of one shape) and its gradients by them (resized). View 0 is
-// the one that the others are aligned with. Allocates. Constant views are degenerate: whitened to 0, gradient 0.
+// the one that the others are aligned with. Constant views are degenerate: whitened to 0, gradient 0.
+template <real_scalar Scalar>
+IntlValue intl_loss(std::span<Matrix<Scalar> const> views, std::span<Matrix<Scalar>> dviews, IntlOptions const& options,
+                    IntlWorkspace<Scalar>& workspace) {
+  detail::check_views(views, dviews, 2, options, "intl_loss");
+  return detail::intl_loss_of_views<Scalar>(views, nullptr, dviews, options, workspace.views);
+}
 template <real_scalar Scalar>
 IntlValue intl_loss(std::span<Matrix<Scalar> const> views, std::span<Matrix<Scalar>> dviews,
                     IntlOptions const& options) {
-  detail::check_views(views, dviews, 2, options, "intl_loss");
-  IntlValue result;
-  auto whitened = detail::whiten_views(views, options, result);
-  if (!wrote_output(result.status)) return result;
-  double const share = 1 / static_cast<double>(views.size() - 1);
-  double traces = 0;
-  for (std::size_t i = 0; i < whitened.size(); ++i) {
-    // n - 1 terms hold TL(Y_0), one each of the others.
-    double const weight = options.trace_weight * (i == 0 ? 1 : share);
-    result.trace_losses.push_back(whitened[i].add_trace_loss(weight));
-    traces += weight * result.trace_losses[i];
-    if (i == 0) continue;
-    result.alignment +=
-        share * alignment_loss<Scalar>(whitened[i].y(), whitened[0].y(), share, whitened[i].dy(), whitened[0].dy());
-  }
-  result.value = result.alignment + traces;
-  detail::views_backward(whitened, dviews);
-  return result;
+  IntlWorkspace<Scalar> workspace;
+  return intl_loss(views, dviews, options, workspace);
 }
 
 // The loss of at least one view against a target of the same shape, such as the embedding by an encoder that follows by
 // a moving average: the target is whitened, but has neither trace loss nor gradient.
 template <real_scalar Scalar>
 IntlValue intl_loss_to_target(Matrix<Scalar> const& target, std::span<Matrix<Scalar> const> views,
-                              std::span<Matrix<Scalar>> dviews, IntlOptions const& options) {
+                              std::span<Matrix<Scalar>> dviews, IntlOptions const& options,
+                              IntlWorkspace<Scalar>& workspace) {
   detail::check_views(views, dviews, 1, options, "intl_loss_to_target");
   check_same_shape(target, views[0], "intl_loss_to_target: target, first view");
-  IntlValue result;
-  auto whitened = detail::whiten_views(views, options, result);
-  detail::WhitenedView<Scalar> followed(target, options);
-  result.status = std::max(result.status, followed.status());
-  if (!wrote_output(result.status)) {
-    result.value = std::numeric_limits<double>::quiet_NaN();
-    return result;
-  }
-  double const share = 1 / static_cast<double>(views.size());
-  double traces = 0;
-  for (auto& view : whitened) {
-    result.trace_losses.push_back(view.add_trace_loss(options.trace_weight * share));
-    traces += options.trace_weight * share * result.trace_losses.back();
-    result.alignment += share * alignment_loss<Scalar>(view.y(), followed.y(), share, view.dy(), followed.dy());
-  }
-  result.value = result.alignment + traces;
-  detail::views_backward(whitened, dviews);
-  return result;
+  return detail::intl_loss_of_views<Scalar>(views, &target, dviews, options, workspace.views);
+}
+template <real_scalar Scalar>
+IntlValue intl_loss_to_target(Matrix<Scalar> const& target, std::span<Matrix<Scalar> const> views,
+                              std::span<Matrix<Scalar>> dviews, IntlOptions const& options) {
+  IntlWorkspace<Scalar> workspace;
+  return intl_loss_to_target(target, views, dviews, options, workspace);
 }
 
 }  // namespace foldnorm

@@ -21,18 +21,26 @@ template <real_scalar Scalar>
 double trace_loss(ConstMatrixRef<Scalar> const& y, MatrixRef<Scalar> dy) {
   check_same_shape(y, dy, "trace_loss: y, dy");
   check_no_partial_overlap(y, dy, "trace_loss: y, dy");
+  constexpr Index most = 64;  // variables at a time, whose sums lie on the stack: nothing is allocated
+  using Sums = Eigen::Matrix<double, Eigen::Dynamic, 1, 0, most, 1>;
   Index const m = y.cols();
   auto const divisor = static_cast<double>(std::max<Index>(m - 1, 1));
-  Vector<double> mean = Vector<double>::Zero(y.rows()), variance = mean;
-  for (Index k = 0; k < m; ++k) mean += y.col(k).template cast<double>();
-  mean /= static_cast<double>(std::max<Index>(m, 1));
-  for (Index k = 0; k < m; ++k) variance += (y.col(k).template cast<double>() - mean).cwiseAbs2();
-  variance /= divisor;
-  Vector<double> const factor = 4 / divisor * (variance.array() - 1);
-  for (Index k = 0; k < m; ++k) {
-    dy.col(k) = factor.cwiseProduct(y.col(k).template cast<double>() - mean).template cast<Scalar>();
+  double loss = 0;
+  for (Index begin = 0; begin < y.rows(); begin += most) {
+    Index const d = std::min(most, y.rows() - begin);
+    auto const part = [&](Index k) { return y.col(k).segment(begin, d).template cast<double>(); };
+    Sums mean = Sums::Zero(d), variance = Sums::Zero(d);
+    for (Index k = 0; k < m; ++k) mean += part(k);
+    mean /= static_cast<double>(std::max<Index>(m, 1));
+    for (Index k = 0; k < m; ++k) variance += (part(k) - mean).cwiseAbs2();
+    variance /= divisor;
+    Sums const factor = 4 / divisor * (variance.array() - 1);
+    for (Index k = 0; k < m; ++k) {
+      dy.col(k).segment(begin, d) = factor.cwiseProduct(part(k) - mean).template cast<Scalar>();
+    }
+    loss += (variance.array() - 1).square().sum();
   }
-  return (variance.array() - 1).square().sum();
+  return loss;
 }
 
 // The least trace loss that T steps of IterNorm can reach on d variables: d (1 - phi_T(1/d))^2. Needs as many degrees

@@ -29,6 +29,8 @@ struct IterNormMethod {
   int iterations = 5;
   IterNormEngine engine = IterNormEngine::automatic;
 
+  bool operator==(IterNormMethod const&) const = default;
+
   template <real_scalar Scalar>
   struct State {
     NewtonIterates<Scalar> iterates;
