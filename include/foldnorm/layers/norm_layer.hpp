@@ -55,23 +55,9 @@ class NormLayer {
   NormOptions const& options() const { return options_; }
 
   // x, y: features x n; y may be x. See kernels/parallel_layer_norm.hpp.
-  void forward(ConstMatrixRef<Scalar> const& x, MatrixRef<Scalar> y) const {
-    check_size(x.rows(), in_features(), "NormLayer::forward: features of x");
-    if constexpr (kind == NormKind::layer_norm) {
-      parallel_layer_norm(x, norm_size_, gamma, beta, eps(), y, options_.accuracy);
-    } else {
-      parallel_layer_scaling(x, norm_size_, gamma, beta, eps(), y, options_.accuracy);
-    }
-  }
+  void forward(ConstMatrixRef<Scalar> const& x, MatrixRef<Scalar> y) const;
   // The same, and keeps what backward needs.
-  void forward(ConstMatrixRef<Scalar> const& x, MatrixRef<Scalar> y, Statistics& statistics) const {
-    check_size(x.rows(), in_features(), "NormLayer::forward: features of x");
-    if constexpr (kind == NormKind::layer_norm) {
-      parallel_layer_norm(x, norm_size_, gamma, beta, eps(), y, statistics, options_.accuracy);
-    } else {
-      parallel_layer_scaling(x, norm_size_, gamma, beta, eps(), y, statistics, options_.accuracy);
-    }
-  }
+  void forward(ConstMatrixRef<Scalar> const& x, MatrixRef<Scalar> y, Statistics& statistics) const;
 
   // Writes dx (features x n; may be dy) and adds to the gradient's gamma and beta, if they are parameters. x and
   // statistics are the forward's.
@@ -98,17 +84,45 @@ class NormLayer {
   Scalar eps() const { return static_cast<Scalar>(options_.eps); }
 
   void backward(ConstMatrixRef<Scalar> const& dy, ConstMatrixRef<Scalar> const& x, Statistics const& statistics,
-                MatrixRef<Scalar> dx, OptionalOutput<Scalar> const& dgamma, OptionalOutput<Scalar> const& dbeta) const {
-    BackwardOptions const adding{.accuracy = options_.accuracy, .add_to_parameters = true};
-    if constexpr (kind == NormKind::layer_norm) {
-      parallel_layer_norm_backward(dy, x, gamma, statistics, dx, dgamma, dbeta, adding);
-    } else {
-      parallel_layer_scaling_backward(dy, x, gamma, statistics, dx, dgamma, dbeta, adding);
-    }
-  }
+                MatrixRef<Scalar> dx, OptionalOutput<Scalar> const& dgamma, OptionalOutput<Scalar> const& dbeta) const;
 
   Index norm_size_;
   NormOptions options_;
 };
+
+// Outside of the class, and so not inline: whoever has explicit instances does not compile the kernels again.
+template <real_scalar Scalar, NormKind kind_>
+void NormLayer<Scalar, kind_>::forward(ConstMatrixRef<Scalar> const& x, MatrixRef<Scalar> y) const {
+  check_size(x.rows(), in_features(), "NormLayer::forward: features of x");
+  if constexpr (kind == NormKind::layer_norm) {
+    parallel_layer_norm(x, norm_size_, gamma, beta, eps(), y, options_.accuracy);
+  } else {
+    parallel_layer_scaling(x, norm_size_, gamma, beta, eps(), y, options_.accuracy);
+  }
+}
+
+template <real_scalar Scalar, NormKind kind_>
+void NormLayer<Scalar, kind_>::forward(ConstMatrixRef<Scalar> const& x, MatrixRef<Scalar> y,
+                                       Statistics& statistics) const {
+  check_size(x.rows(), in_features(), "NormLayer::forward: features of x");
+  if constexpr (kind == NormKind::layer_norm) {
+    parallel_layer_norm(x, norm_size_, gamma, beta, eps(), y, statistics, options_.accuracy);
+  } else {
+    parallel_layer_scaling(x, norm_size_, gamma, beta, eps(), y, statistics, options_.accuracy);
+  }
+}
+
+template <real_scalar Scalar, NormKind kind_>
+void NormLayer<Scalar, kind_>::backward(ConstMatrixRef<Scalar> const& dy, ConstMatrixRef<Scalar> const& x,
+                                        Statistics const& statistics, MatrixRef<Scalar> dx,
+                                        OptionalOutput<Scalar> const& dgamma,
+                                        OptionalOutput<Scalar> const& dbeta) const {
+  BackwardOptions const adding{.accuracy = options_.accuracy, .add_to_parameters = true};
+  if constexpr (kind == NormKind::layer_norm) {
+    parallel_layer_norm_backward(dy, x, gamma, statistics, dx, dgamma, dbeta, adding);
+  } else {
+    parallel_layer_scaling_backward(dy, x, gamma, statistics, dx, dgamma, dbeta, adding);
+  }
+}
 
 }  // namespace foldnorm
