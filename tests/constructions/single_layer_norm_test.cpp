@@ -4,10 +4,11 @@
 #include <foldnorm/constructions/approximate.hpp>
 #include <foldnorm/kernels/layer_norm.hpp>
 
-#include <Eigen/QR>
+#include <Eigen/Cholesky>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <random>
 
@@ -39,12 +40,15 @@ class Contender {
     network.append(LayerNorm<double>(width, {.eps = eps_}));
     Matrix<double> features(points, width + 1);
     features << network.forward(x_).transpose(), Vector<double>::Ones(points);
-    Vector<double> weight = Vector<double>::Ones(points);
+    Vector<double> weight = Vector<double>::Constant(points, 1.0 / static_cast<double>(points));
     double best = std::numeric_limits<double>::infinity();
     for (int i = 0; i <= reweightings; ++i) {
       Vector<double> const root = weight.cwiseSqrt();
-      Vector<double> const readout =
-          (root.asDiagonal() * features).colPivHouseholderQr().solve(Vector<double>(root.cwiseProduct(y_.transpose())));
+      // Columns of a norm sum to zero but for rounding, which a readout of 1e13 would fit (and .9996 of the wave was
+      // left that way). The ridge keeps weights in such directions below 1e-16 / 1e-12.
+      Matrix<double> normal = features.transpose() * weight.asDiagonal() * features;
+      normal.diagonal().array() += 1e-12 * normal.diagonal().maxCoeff();
+      Vector<double> const readout = normal.llt().solve(features.transpose() * weight.cwiseProduct(y_.transpose()));
       Sequential<double> whole = network;
       whole.append(Linear<double>(Matrix<double>(readout.head(width).transpose()), readout.tail(1)));
       Eigen::RowVectorXd const miss = (whole.forward(x_) - y_).cwiseAbs();

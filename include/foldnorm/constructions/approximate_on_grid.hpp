@@ -3,12 +3,11 @@
 // cell of a grid is a conjunction of signs, and a sign of a sum of signs.
 //
 //   layer 1, n (K - 1) groups:   s_{i,k} = sign(x_i - k/K),  0 < k < K;   s_{i,0} = 1,  s_{i,K} = -1
-//   layer 2, K^n groups:         sign(z),   z = sum over i of (s_{i,k_i - 1} - (n + 1) s_{i,k_i}) - (n (n + 1) - 1/2)
+//   layer 2, K^n groups:         sign(z),   z = sum over i of (s_{i,k_i - 1} - s_{i,k_i}) / 2 - (n - 1/2)
 //   output:                      sum over cells of f(centre) (1 + sign z) / 2
 //
-// On a grid plane s = 0. The weight n + 1 sends it to the cell above: an axis adds n + 1 or n + 2 in its cell (the
-// lower plane included), n at most and 1 where the upper plane is reached elsewhere, so that z >= 1/2 in exactly one
-// cell and z <= -1/2 in all others, at every x, on any number of planes. Derived for this library.
+// z is 1/2 in one cell and -1/2 or less in all others, if no s is 0. So the groups of layer 1 receive (x_i - k/K, -d),
+// d far below the spacing of doubles: on a grid plane they show +1, elsewhere the sign. Derived for this library.
 #pragma once
 
 #include <foldnorm/constructions/detail/unit_layer.hpp>
@@ -101,10 +100,13 @@ inline GridApproximant approximate_on_grid(std::function<double(Vector<double> c
       planes.thresholds(i * (k - 1) + t - 1) = static_cast<double>(t) / cells;
     }
   }
-  detail::append_units(result.network, options, shape, planes);
+  detail::UnitShape upwards = shape;  // sign(0) = 1
+  upwards.slope << 1, 0;
+  upwards.offset << 0, -0x1p-200;  // its square is a double still
+  detail::append_units(result.network, options, upwards, planes);
 
   detail::StepUnits conjunctions{Matrix<double>::Zero(2 * result.planes, boxes),
-                                 Vector<double>::Constant(boxes, axes * (axes + 1) - 0.5), Vector<double>::Ones(boxes)};
+                                 Vector<double>::Constant(boxes, axes - 0.5), Vector<double>::Ones(boxes)};
   for (Index b = 0; b < boxes; ++b) {
     for (Index i = 0, rest = b; i < n; ++i, rest /= k) {
       // Adds weight * s_{i,t}: planes at the cube's ends are constants.
@@ -115,8 +117,8 @@ inline GridApproximant approximate_on_grid(std::function<double(Vector<double> c
           conjunctions.directions.col(b).segment(2 * (i * (k - 1) + t - 1), 2) += weight * shape.read_step;
         }
       };
-      add(rest % k, 1);
-      add(rest % k + 1, -(axes + 1));
+      add(rest % k, 0.5);
+      add(rest % k + 1, -0.5);
     }
   }
   detail::append_units(result.network, options, shape, conjunctions);
