@@ -40,8 +40,8 @@ inline std::vector<Target> lipschitz_functions(double l) {
       {"sine", [l](double x) { return l * std::sin(6 * std::numbers::pi * x) / (6 * std::numbers::pi); }},
       {"zigzag",
        [l](double x) {
-         double const tooth = x * 7 - std::floor(x * 7);  // seven teeth
-         return l * std::min(tooth, 1 - tooth) / 7;
+         double const tooth = std::fmod(7 * x, 2);  // up and down, seven edges in all
+         return l * std::min(tooth, 2 - tooth) / 7;
        }},
       {"kink", [l](double x) { return l * std::abs(x - 0.3); }},
       {"random walk", random_walk(l, 1)},
