@@ -94,7 +94,8 @@ class Sequential {
     check_not_empty("Sequential::forward");
     activations.steps.resize(layers_.size());
     for (std::size_t i = 0; i < layers_.size(); ++i) {
-      auto& [output, statistics] = activations.steps[i];
+      Matrix<Scalar>& output = activations.steps[i].output;
+      NormStatistics<Scalar>& statistics = activations.steps[i].statistics;
       std::visit(
           [&](auto const& layer) {
             output.resize(layer.out_features(), x.cols());
