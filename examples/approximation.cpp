@@ -249,7 +249,8 @@ void draw(std::filesystem::path const& out) {
   Eigen::RowVectorXd const x = Eigen::RowVectorXd::LinSpaced(301, 0, 3);
   std::ofstream script(out / "plot.gp");
   script << "set terminal svg size 900,620 font 'sans,12' background 'white'\nset datafile separator ','\n"
-            "set output 'steps.svg'\nset multiplot layout 2,3\nset yrange [-1.5:1.5]\nset xrange [0:3]\nset key off\n";
+            "set output 'approximation_steps.svg'\nset multiplot layout 2,3\nset yrange [-1.5:1.5]\nset xrange "
+            "[0:3]\nset key off\n";
   for (StepMode const mode : {StepMode::hard, StepMode::soft}) {
     for (double const epsilon : {0.8, 0.4, 0.1}) {
       Approximant const g = approximate(wave, three, epsilon, {.mode = mode, .softness = 0.3});
@@ -260,15 +261,18 @@ void draw(std::filesystem::path const& out) {
       for (Index j = 0; j < x.size(); ++j)
         curve.row(x(j), wave(x(j)), y(j), wave(x(j)) - g.bound, wave(x(j)) + g.bound);
       curve.close();
-      script << "set title '" << kind << ", " << g.groups << " groups, bound " << g.bound << "'\nplot '" << file
-             << "' skip 1 using 1:4:5 with filledcurves fs solid .15 noborder lc rgb 'gray', '' skip 1 using 1:2 with "
+      char title[64];
+      std::snprintf(title, sizeof title, "%s, %td groups, bound %.2f", kind.c_str(), g.groups, g.bound);
+      script << "set title '" << title << "'\nplot '" << file
+             << "' skip 1 using 1:4:5 with filledcurves fs solid .35 noborder lc rgb 'gray', '' skip 1 using 1:2 with "
                 "lines lc rgb 'gray40', '' skip 1 using 1:3 with lines lw 1.5 lc rgb '#1f5fa8'\n";
     }
   }
   script
-      << "unset multiplot\nset terminal svg size 620,400 font 'sans,12' background 'white'\nset output 'fits.svg'\n"
+      << "unset multiplot\nset terminal svg size 620,400 font 'sans,12' background 'white'\nset output "
+         "'approximation_fits.svg'\n"
          "set title 'Least squares on random groups of PLN-3, samples not fitted'\nset key top right\nset logscale xy\n"
-         "set autoscale x\nset autoscale y\nset xlabel 'groups'\nset ylabel 'error / standard deviation'\n"
+         "set xrange [3:300]\nset autoscale y\nset xlabel 'groups'\nset ylabel 'error / standard deviation'\n"
          "plot for [f in 'surface friedman'] 'fits.csv' using (strcol(1) eq f ? $2 : 1/0):5 with linespoints lw 1.5 "
          "title f\n";
   script.close();

@@ -155,7 +155,7 @@ TEST_CASE("fit_random_groups: the error falls as the width grows, also on sample
     for (Index j = 0; j < at.cols(); ++j) y.col(j) << surface(at.col(j)), at.col(j).prod();
     return y;
   };
-  for (std::uint64_t const seed : {1, 2, 3}) {
+  for (std::uint64_t const seed : {1u, 2u, 3u}) {
     double last = std::numeric_limits<double>::infinity(), last_other = last;
     for (Index const groups : {4, 16, 64}) {
       RandomGroupsFit const fit = fit_random_groups(x, values(x), seed, {.groups = groups});
