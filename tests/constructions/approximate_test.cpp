@@ -10,13 +10,14 @@
 
 #include "approximation/lipschitz_functions.hpp"
 #include "catch.hpp"
+#include "graph/matchers.hpp"
 #include "layers/instances.hpp"
 
 namespace {
 
 using namespace foldnorm;
 using namespace foldnorm::approximation;
-using Catch::Matchers::Contains;
+using foldnorm::testing::Contains;
 
 constexpr LipschitzInterval unit_interval{0, 1, 3};
 // Of a bound that is attained: the readout adds up N steps, N roundings of half an ulp each of |f| <= 3.

@@ -10,13 +10,14 @@
 
 #include "approximation/lipschitz_functions.hpp"
 #include "catch.hpp"
+#include "graph/matchers.hpp"
 #include "layers/instances.hpp"
 
 namespace {
 
 using namespace foldnorm;
 using namespace foldnorm::approximation;
-using Catch::Matchers::Contains;
+using foldnorm::testing::Contains;
 
 double surface(Vector<double> const& x) { return std::sin(3 * x(0)) * std::cos(2 * x(1)) + std::abs(x(0) - x(1)) / 2; }
 double const surface_lipschitz = std::sqrt(13.0) + std::sqrt(2.0) / 2;
