@@ -7,8 +7,8 @@
 
 #include "training/embedding_measures.hpp"
 #include "training/linear_probe.hpp"
+#include "training/plot.hpp"
 #include "training/progress_bar.hpp"
-#include "training/run_program.hpp"
 #include "training/view_losses.hpp"
 #include "training/view_trainer.hpp"
 
@@ -25,6 +25,7 @@
 #include <numeric>
 #include <optional>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -83,11 +84,8 @@ struct Sets {
 // The last 5,000 training images choose; the test set only scores.
 Sets split(FashionMnist data, bool shortened) {
   Index const validation = 5000, train = data.train.size() - validation;
-  auto const part = [](ImageSet const& set, Index begin, Index count) {
-    return ImageSet{set.pixels.middleCols(begin, count),
-                    {set.labels.begin() + begin, set.labels.begin() + begin + count}};
-  };
-  return {part(data.train, 0, shortened ? 20'000 : train), part(data.train, train, validation), std::move(data.test)};
+  return {part_of(data.train, 0, shortened ? 20'000 : train), part_of(data.train, train, validation),
+          std::move(data.test)};
 }
 
 // What a table's row holds; measures are empty where there is no embedding.
@@ -130,7 +128,7 @@ Matrix<float> embedding_of(Mlp<float> const& model, ImageSet const& images) {
 Matrix<float> encoded(Mlp<float> const& model, ImageSet const& images) {
   return outputs_of(
       model, images,
-      [](auto const& activations) -> auto const& { return activations.blocks[encoder_blocks - 1].hidden; });
+      [](auto const& activations) -> auto const& { return activations.blocks[encoder_blocks - 1].output; });
 }
 
 std::string file_name(std::string name) {
@@ -260,9 +258,8 @@ bool check_claims(std::vector<Outcome> const& outcomes, Options const& options) 
 
 // plot.gp beside the data, and the pictures, if gnuplot is there.
 void draw(std::filesystem::path const& out, std::vector<Outcome> const& outcomes) {
-  std::filesystem::path const script = out / "plot.gp";
-  std::ofstream file(script);
-  file
+  std::ostringstream script;
+  script
       << "set terminal svg size 780,420 font 'sans,12' background 'white'\n"
          "set datafile separator ','\nset key outside\nset logscale y\nset format y '10^{%L}'\nset yrange [1e-9:1]\n"
          "set xlabel 'eigenvalue, by size'\nset ylabel 'share of the variance'\n"
@@ -274,14 +271,10 @@ void draw(std::filesystem::path const& out, std::vector<Outcome> const& outcomes
     std::ofstream end(out / ("end_" + file_name(o.name) + ".csv"));
     end << "epoch,rank,eigenvalue\n";
     write_spectrum(end, 0, *o.after);
-    file << "  'end_" << file_name(o.name) << ".csv' skip 1 using 2:3 with lines lw 2 title '" << o.name << "', \\\n";
+    script << "  'end_" << file_name(o.name) << ".csv' skip 1 using 2:3 with lines lw 2 title '" << o.name << "', \\\n";
   }
-  file << "  1/0 notitle\n";
-  file.close();
-  auto const here = std::filesystem::current_path();
-  std::filesystem::current_path(out);
-  bool const drawn = run_program({"gnuplot", "plot.gp"});
-  std::filesystem::current_path(here);
+  script << "  1/0 notitle\n";
+  bool const drawn = plot(out, "plot", script.str());
   std::cout << "  data" << (drawn ? " and pictures" : "; pictures need gnuplot") << ": " << out.string() << "\n\n";
 }
 

@@ -8,6 +8,7 @@
 
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -151,4 +152,28 @@ TEST_CASE("append_mirrored, cut_into_patches: every pixel goes where it belongs"
   ImageSet patches = original;
   cut_into_patches(patches, 7);
   CHECK(patches.pixels((2 * 4 + 3) * 49 + 6 * 7 + 1, 2) == original.pixels((2 * 7 + 6) * 28 + 3 * 7 + 1, 2));
+}
+
+TEST_CASE("average_down: every pixel is the rounded mean of its square; part_of: a range of images") {
+  ImageSet set;
+  set.pixels.resize(image_pixels, 3);
+  for (Index p = 0; p < image_pixels; ++p) set.pixels.row(p) << 7, static_cast<std::uint8_t>(p % 251), 255;
+  set.labels = {4, 5, 6};
+  ImageSet const small = average_down(set, 7);
+  REQUIRE(small.pixels.rows() == 49);
+  CHECK(small.labels == set.labels);
+  CHECK((small.pixels.col(0).array() == 7).all());
+  CHECK((small.pixels.col(2).array() == 255).all());  // 16 * 255 does not fit in a byte
+  for (Index row = 0; row < 7; ++row) {
+    for (Index column = 0; column < 7; ++column) {
+      double mean = 0;
+      for (Index y = 4 * row; y < 4 * row + 4; ++y) {
+        for (Index x = 4 * column; x < 4 * column + 4; ++x) mean += static_cast<double>((28 * y + x) % 251) / 16;
+      }
+      CHECK(std::abs(small.pixels(7 * row + column, 1) - mean) <= 0.5);
+    }
+  }
+  ImageSet const part = part_of(set, 1, 2);
+  CHECK(part.pixels == set.pixels.rightCols(2));
+  CHECK(part.labels == std::vector<int>{5, 6});
 }

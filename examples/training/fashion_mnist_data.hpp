@@ -20,8 +20,9 @@ inline constexpr Index image_pixels = image_side * image_side;
 inline constexpr int image_classes = 10;
 
 struct ImageSet {
-  Eigen::Matrix<std::uint8_t, Eigen::Dynamic, Eigen::Dynamic> pixels;  // image_pixels x images
-  std::vector<int> labels;                                             // one per image, in [0, image_classes)
+  // A column per image: image_pixels of them, or as many as average_down leaves.
+  Eigen::Matrix<std::uint8_t, Eigen::Dynamic, Eigen::Dynamic> pixels;
+  std::vector<int> labels;  // one per image, in [0, image_classes)
 
   Index size() const { return pixels.cols(); }
 };
@@ -98,12 +99,37 @@ inline void cut_into_patches(ImageSet& set, Index side) {
   }
 }
 
-// Copies the chosen images into the columns of `pixels` (image_pixels x chosen.size(), resized), scaled to mean 0 and
-// deviation 1 over the training set.
+// `count` images of a set, from the image `begin` on.
+inline ImageSet part_of(ImageSet const& set, Index begin, Index count) {
+  return {set.pixels.middleCols(begin, count), {set.labels.begin() + begin, set.labels.begin() + begin + count}};
+}
+
+// Every image averaged down to side x side pixels (rounded to whole grey levels), each the mean of a square of pixels.
+// Precondition: side divides image_side.
+inline ImageSet average_down(ImageSet const& set, Index side) {
+  Index const square = image_side / side;
+  ImageSet result{.pixels = {}, .labels = set.labels};
+  result.pixels.resize(side * side, set.size());
+  for (Index image = 0; image < set.size(); ++image) {
+    for (Index pixel = 0; pixel < side * side; ++pixel) {
+      int sum = 0;
+      for (Index i = 0; i < square * square; ++i) {
+        Index const row = pixel / side * square + i / square, column = pixel % side * square + i % square;
+        sum += set.pixels(row * image_side + column, image);
+      }
+      int const count = static_cast<int>(square * square);
+      result.pixels(pixel, image) = static_cast<std::uint8_t>((sum + count / 2) / count);
+    }
+  }
+  return result;
+}
+
+// Copies the chosen images into the columns of `pixels` (pixels of an image x chosen.size(), resized), scaled to mean 0
+// and deviation 1 over the training set.
 inline void gather_images(ImageSet const& set, std::span<Index const> chosen, Matrix<float>& pixels) {
   constexpr float mean = 72.94f;  // of all training pixels, in grey levels of 0 .. 255
   constexpr float deviation = 90.02f;
-  pixels.resize(image_pixels, static_cast<Index>(chosen.size()));
+  pixels.resize(set.pixels.rows(), static_cast<Index>(chosen.size()));
   for (Index j = 0; j < pixels.cols(); ++j) {
     pixels.col(j) = (set.pixels.col(chosen[static_cast<std::size_t>(j)]).cast<float>().array() - mean) / deviation;
   }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
-// training/gradients_test.cpp -- every layer and both models against central differences and the layer graph, in
+// training/gradients_test.cpp -- every layer and model against central differences and the layer graph, in
 // double.
 #include "../../tests/catch.hpp"
 
 #include <foldnorm/graph/evaluate.hpp>
 
 #include "training/attention.hpp"
+#include "training/conv_net.hpp"
+#include "training/convolution.hpp"
 #include "training/fold_model.hpp"
 #include "training/linear.hpp"
 #include "training/loss.hpp"
@@ -23,19 +25,23 @@ using namespace foldnorm;
 using namespace foldnorm::training;
 using M = Matrix<double>;
 
-// (f(x + h) - f(x - h)) / 2h with h = 1e-5: some h^2 = 1e-10 from the third derivative, 1e-11 from rounding.
+// (8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x - 2h))) / 12h with h = 1e-5: some 1e-11 from rounding, and h^4 = 1e-20
+// times the fifth derivative, 1 / s^5 where a norm's group has deviation s. (Two points leave h^2 / s^3: 1e-5 for the s
+// of some hundredths that random groups of three or four features do have.)
 template <class Loss>
 M central_differences(M& at, Loss const& loss) {
   constexpr double h = 1e-5;
   M gradient(at.rows(), at.cols());
   for (Index i = 0; i < at.size(); ++i) {
     double const x = at(i);
-    at(i) = x + h;
-    double const above = loss();
-    at(i) = x - h;
-    double const below = loss();
+    auto const difference = [&](double step) {
+      at(i) = x + step;
+      double const above = loss();
+      at(i) = x - step;
+      return above - loss();
+    };
+    gradient(i) = (8 * difference(h) - difference(2 * h)) / (12 * h);
     at(i) = x;
-    gradient(i) = (above - below) / (2 * h);
   }
   return gradient;
 }
@@ -140,10 +146,13 @@ TEST_CASE("relu: the gradient passes where the output is positive") {
   CHECK(dy == (M(1, 4) << 0, 7, 0, 7).finished());
 }
 
-TEST_CASE("Norm: gradients of both kinds equal central differences") {
+TEST_CASE("Norm: gradients of both kinds equal central differences, over all features and over groups") {
   std::mt19937_64 random(2);
   auto const kind = GENERATE(NormKind::layer_norm, NormKind::rms_norm);
-  Norm const norm{"n", kind};
+  Index const norm_size = GENERATE(0, 3);
+  bool const affine = GENERATE(true, false);
+  CAPTURE(norm_size, affine);
+  Norm const norm{"n", kind, norm_size, affine};
   NamedMatrices<double> parameters;
   norm.initialize(6, parameters);
   scatter(parameters, random);
@@ -162,6 +171,46 @@ TEST_CASE("Norm: gradients of both kinds equal central differences") {
   for (auto& [name, matrix] : parameters) {
     check_close(gradients.at(name), central_differences(matrix, loss), gradient_tolerance);
   }
+}
+
+TEST_CASE("Norm: in groups of features it is a LayerNorm of each group") {
+  std::mt19937_64 random(10);
+  Norm const norm{.name = "n", .norm_size = 4};
+  NamedMatrices<double> parameters;
+  norm.initialize(12, parameters);
+  scatter(parameters, random);
+  M const x = random_normal(12, 5, random);
+  M y;
+  NormActivations<double> activations;
+  norm.forward(parameters, x, y, activations, Pass::inference);
+  M expected(12, 5);
+  for (Index j = 0; j < x.cols(); ++j) {
+    for (Index first = 0; first < 12; first += 4) {
+      Eigen::ArrayXd const group = x.col(j).segment(first, 4);
+      Eigen::ArrayXd const centered = group - group.mean();
+      expected.col(j).segment(first, 4) = parameters.at("n.gamma").col(0).segment(first, 4).array() * centered /
+                                              std::sqrt(centered.square().mean() + norm.eps) +
+                                          parameters.at("n.beta").col(0).segment(first, 4).array();
+    }
+  }
+  check_close(y, expected, 1e-14);  // a dozen operations in double
+}
+
+TEST_CASE("Neighbourhoods: the nine pixels around every second pixel, zeros outside, and the adjoint") {
+  std::mt19937_64 random(11);
+  Neighbourhoods const neighbourhoods{.side = 5, .stride = 2};
+  M const x = random_normal(2, 2 * 25, random);
+  M gathered, scattered;
+  neighbourhoods.gather<double>(x, gathered);
+  REQUIRE(gathered.rows() == 18);
+  REQUIRE(gathered.cols() == 2 * 9);
+  for (Index place = 0; place < 9; ++place) {  // around pixel (2, 4) of the second image, at its right edge
+    M const expected = place % 3 == 2 ? M::Zero(2, 1) : M(x.col(25 + 5 * (1 + place / 3) + 3 + place % 3));
+    CHECK(gathered.col(9 + 5).segment(2 * place, 2) == expected);
+  }
+  M const dy = random_normal(gathered.rows(), gathered.cols(), random);
+  neighbourhoods.scatter(dy, scattered);
+  CHECK(gathered.cwiseProduct(dy).sum() == Approx(x.cwiseProduct(scattered).sum()).epsilon(1e-13));
 }
 
 TEST_CASE("Attention: gradients equal central differences") {
@@ -213,7 +262,76 @@ TEST_CASE("Mlp: gradients equal central differences, with LayerNorm and with RMS
   check_model_gradients(model, random_normal(6, 5, random), {0, 3, 1, 2, 3});
 }
 
-TEST_CASE("VisionTransformer: gradients equal central differences, with LayerNorm and with RMSNorm") {
+TEST_CASE(
+    "Mlp: gradients equal central differences with PLN, with ReLU alone, with neither, and without hidden blocks") {
+  std::mt19937_64 random(12);
+  Mlp<double> model(6,
+                    {{.width = 8, .nonlinearity = {.norm_size = 4, .relu = false}},
+                     {.width = 6, .nonlinearity = {.norm_size = 3, .affine = false, .relu = false}},
+                     {.width = 7, .nonlinearity = {.norm = false}},
+                     {.width = 5, .nonlinearity = {.norm = false, .relu = false}}},
+                    4, random);
+  scatter(model.parameters, random);
+  CHECK(model.norms.size() == 2);
+  check_model_gradients(model, random_normal(6, 5, random), {0, 3, 1, 2, 3});
+  Mlp<double> softmax_regression(6, {}, 4, random);
+  check_model_gradients(softmax_regression, random_normal(6, 5, random), {0, 3, 1, 2, 3});
+}
+
+TEST_CASE("ConvNet: gradients equal central differences with PLN, with ReLU alone, and with LayerNorm and ReLU") {
+  std::mt19937_64 random(13);
+  ConvNet<double> model(7,
+                        {{.channels = 6, .stride = 2, .nonlinearity = {.norm_size = 3, .relu = false}},
+                         {.channels = 4, .nonlinearity = {.norm = false}},
+                         {.channels = 5, .stride = 2},
+                         {.channels = 8, .nonlinearity = {.norm_size = 4, .relu = false}}},
+                        4, random);
+  scatter(model.parameters, random);
+  check_model_gradients(model, random_normal(1, 3 * 49, random), {2, 0, 3});
+}
+
+TEST_CASE("ConvNet: PLN works at each pixel by itself, not pooled over pixels") {
+  std::mt19937_64 random(14);
+  // One block and a head that reads the pooled mean: the logits are the mean of what each pixel's column gives.
+  ConvNet<double> model(3, {{.channels = 8, .nonlinearity = {.norm_size = 4, .relu = false}}}, 4, random);
+  scatter(model.parameters, random);
+  M const image = random_normal(1, 9, random);
+  M neighbourhoods;
+  Neighbourhoods{.side = 3}.gather<double>(image, neighbourhoods);
+  M const linear =
+      (model.parameters.at("conv1.weight") * neighbourhoods).colwise() + model.parameters.at("conv1.bias").col(0);
+  M pooled = M::Zero(8, 1);
+  for (Index pixel = 0; pixel < 9; ++pixel) {
+    M normalized(8, 1);
+    parallel_layer_norm(linear.col(pixel), 4, model.parameters.at("norm1.gamma").col(0),
+                        model.parameters.at("norm1.beta").col(0), 1e-5, normalized);
+    pooled += normalized / 9;
+  }
+  ConvNet<double>::Activations activations;
+  check_close(model.forward(image, activations),
+              model.parameters.at("head.weight") * pooled + model.parameters.at("head.bias"), graph_tolerance);
+}
+
+TEST_CASE("VisionTransformer: gradients equal central differences with PLN, also in place of the ReLU") {
+  std::mt19937_64 random(15);
+  VisionTransformer<double> model(
+      {.patch_pixels = 5,
+       .tokens = 3,
+       .features = 8,
+       .heads = 2,
+       .hidden = 6,
+       .blocks = 2,
+       .classes = 4,
+       .norm_size = 4,
+       .mlp = GENERATE(as<Nonlinearity>(), Nonlinearity{.norm = false}, Nonlinearity{.norm_size = 3, .relu = false})},
+      random);
+  scatter(model.parameters, random);
+  check_model_gradients(model, random_normal(5, 6, random), {3, 1});
+}
+
+TEST_CASE(
+    "VisionTransformer: gradients equal central differences, with central differences, with LayerNorm and with "
+    "RMSNorm") {
   std::mt19937_64 random(7);
   VisionTransformer<double> model = small_vision_transformer(random);
   auto const kind = GENERATE(NormKind::layer_norm, NormKind::rms_norm);
@@ -224,6 +342,26 @@ TEST_CASE("VisionTransformer: gradients equal central differences, with LayerNor
 TEST_CASE("Mlp: computes what its graph describes, before and after the fold") {
   std::mt19937_64 random(8);
   check_graph_and_fold(small_mlp(random), random_normal(6, 1, random));
+}
+
+TEST_CASE("Mlp and VisionTransformer with PLN: compute what their graphs describe, before and after the fold") {
+  std::mt19937_64 random(16);
+  Nonlinearity const pln{.norm_size = 4, .relu = false};
+  Mlp<double> mlp(6, {{.width = 8, .nonlinearity = pln}, {.width = 12, .nonlinearity = pln}}, 4, random);
+  scatter(mlp.parameters, random);
+  check_graph_and_fold(mlp, random_normal(6, 1, random));
+  VisionTransformer<double> transformer({.patch_pixels = 5,
+                                         .tokens = 3,
+                                         .features = 8,
+                                         .heads = 2,
+                                         .hidden = 6,
+                                         .blocks = 2,
+                                         .classes = 4,
+                                         .norm_size = 4,
+                                         .mlp = {.norm_size = 3, .relu = false}},
+                                        random);
+  scatter(transformer.parameters, random);
+  check_graph_and_fold(transformer, random_normal(5, 3, random));
 }
 
 TEST_CASE("VisionTransformer: computes what its graph describes, before and after the fold") {

@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: MIT
-// training/mlp.hpp -- a multilayer perceptron: blocks of Linear, norm and ReLU, and a linear head.
+// training/mlp.hpp -- a multilayer perceptron: hidden blocks of Linear, norm and ReLU, each with or without the last
+// two, and a linear head.
 #pragma once
 
 #include <foldnorm/graph/graph.hpp>
 
 #include "linear.hpp"
+#include "nonlinearity.hpp"
 #include "norm.hpp"
-#include "relu.hpp"
 
+#include <cstddef>
+#include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace foldnorm::training {
+
+struct HiddenBlock {
+  Index width = 0;
+  Nonlinearity nonlinearity = {};
+};
 
 template <real_scalar Scalar_>
 class Mlp {
@@ -21,46 +30,46 @@ class Mlp {
 
   // What one forward pass leaves for the backward pass; reuse it to save the allocations.
   struct Activations {
-    struct Block {
-      Matrix<Scalar> linear;  // the norm's input
-      Matrix<Scalar> hidden;  // the norm's output, after the ReLU
-      NormActivations<Scalar> norm;
-    };
-    std::vector<Block> blocks;
+    std::vector<NonlinearityActivations<Scalar>> blocks;
     Matrix<Scalar> logits;
     Matrix<Scalar> gradient, next_gradient;  // of the value that backward has reached
   };
 
-  // widths: features of the input, of every hidden layer, and the number of classes.
-  Mlp(std::vector<Index> widths, std::mt19937_64& random) : widths_(std::move(widths)) {
-    std::size_t const hidden_layers = widths_.size() - 2;
-    for (std::size_t i = 0; i < hidden_layers; ++i) {
+  // Without hidden blocks: softmax regression.
+  Mlp(Index inputs, std::vector<HiddenBlock> const& hidden, Index classes, std::mt19937_64& random) : inputs_(inputs) {
+    Index features = inputs;
+    for (std::size_t i = 0; i < hidden.size(); ++i) {
       std::string const number = std::to_string(i + 1);
-      linears_.push_back({"fc" + number + ".weight", "fc" + number + ".bias"});
-      norms.push_back({"norm" + number});
-      linears_[i].initialize(widths_[i + 1], widths_[i], 2, random, parameters);
-      norms[i].initialize(widths_[i + 1], parameters);
+      Nonlinearity const& nonlinearity = hidden[i].nonlinearity;
+      Block block{.linear = {"fc" + number + ".weight", "fc" + number + ".bias"},
+                  .width = hidden[i].width,
+                  .relu = nonlinearity.relu};
+      block.linear.initialize(block.width, features, nonlinearity.gain(), random, parameters);
+      if (std::optional<Norm> const norm = nonlinearity.make_norm("norm" + number)) {
+        norm->initialize(block.width, parameters);
+        block.norm = norms.size();
+        norms.push_back(*norm);
+      }
+      features = block.width;
+      blocks_.push_back(std::move(block));
     }
-    linears_.push_back({"head.weight", "head.bias"});
-    linears_.back().initialize(widths_.back(), widths_[hidden_layers], 1, random, parameters);
+    head_.initialize(classes, features, 1, random, parameters);
   }
 
-  Index input_features() const { return widths_.front(); }
+  // widths: features of the input, of every hidden layer (Linear, LayerNorm, ReLU), and the number of classes.
+  Mlp(std::vector<Index> const& widths, std::mt19937_64& random)
+      : Mlp(widths.front(), normalized_blocks({widths.begin() + 1, widths.end() - 1}), widths.back(), random) {}
+
+  Index input_features() const { return inputs_; }
 
   // x: input_features x n. Returns the logits (classes x n), which live in the activations.
   Matrix<Scalar> const& forward(ConstMatrixRef<Scalar> x, Activations& a, Pass pass = Pass::training) const {
-    a.blocks.resize(norms.size());
-    for (std::size_t i = 0; i < norms.size(); ++i) {
-      typename Activations::Block& block = a.blocks[i];
-      if (i == 0) {
-        linears_[i].template forward<Scalar>(parameters, x, block.linear);
-      } else {
-        linears_[i].template forward<Scalar>(parameters, a.blocks[i - 1].hidden, block.linear);
-      }
-      norms[i].forward(parameters, block.linear, block.hidden, block.norm, pass);
-      relu(block.hidden);
+    a.blocks.resize(blocks_.size());
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      blocks_[i].linear.template forward<Scalar>(parameters, input_of(i, x, a), a.blocks[i].input);
+      apply(norm_of(blocks_[i]), blocks_[i].relu, parameters, a.blocks[i], pass);
     }
-    linears_.back().template forward<Scalar>(parameters, a.blocks.back().hidden, a.logits);
+    head_.template forward<Scalar>(parameters, input_of(blocks_.size(), x, a), a.logits);
     return a.logits;
   }
 
@@ -68,38 +77,41 @@ class Mlp {
   // respect to the logits; x and activations of the last forward pass.
   void backward(ConstMatrixRef<Scalar> x, Matrix<Scalar> const& dlogits, Activations& a,
                 NamedMatrices<Scalar>& gradients) const {
-    linears_.back().template backward<Scalar>(parameters, a.blocks.back().hidden, dlogits, gradients, a.gradient);
-    for (std::size_t i = norms.size(); i-- > 0;) {
-      typename Activations::Block const& block = a.blocks[i];
-      relu_backward(block.hidden, a.gradient);
-      norms[i].backward(parameters, a.gradient, block.linear, block.norm, gradients, a.next_gradient);
+    auto const linear_backward = [&](Linear const& linear, std::size_t i, Matrix<Scalar> const& dy) {
       if (i == 0) {
-        linears_[i].template add_gradients<Scalar>(x, a.next_gradient, gradients);
+        linear.template add_gradients<Scalar>(x, dy, gradients);
       } else {
-        linears_[i].template backward<Scalar>(parameters, a.blocks[i - 1].hidden, a.next_gradient, gradients,
-                                              a.gradient);
+        linear.template backward<Scalar>(parameters, input_of(i, x, a), dy, gradients, a.gradient);
       }
+    };
+    linear_backward(head_, blocks_.size(), dlogits);
+    for (std::size_t i = blocks_.size(); i-- > 0;) {
+      apply_backward(norm_of(blocks_[i]), blocks_[i].relu, parameters, a.blocks[i], a.gradient, gradients,
+                     a.next_gradient);
+      linear_backward(blocks_[i].linear, i, a.next_gradient);
     }
   }
 
   // Seconds that the norms took in the forward passes since the last call.
   static double take_norm_seconds(Activations& a) {
     double seconds = 0;
-    for (typename Activations::Block& block : a.blocks) seconds += std::exchange(block.norm.seconds, 0);
+    for (NonlinearityActivations<Scalar>& block : a.blocks) seconds += std::exchange(block.norm.seconds, 0);
     return seconds;
   }
 
   // The same network as a layer graph.
   Graph describe() const {
     Graph graph;
-    NodeId value = graph.input("pixels", widths_.front());
-    for (std::size_t i = 0; i < norms.size(); ++i) {
+    NodeId value = graph.input("pixels", inputs_);
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
       std::string const number = std::to_string(i + 1);
-      value = graph.linear("fc" + number, value, widths_[i + 1], linears_[i].weight, linears_[i].bias);
-      value = norms[i].describe(graph, value);
-      value = graph.relu("relu" + number, value);
+      Block const& block = blocks_[i];
+      value = graph.linear("fc" + number, value, block.width, block.linear.weight, block.linear.bias);
+      if (Norm const* const norm = norm_of(block)) value = norm->describe(graph, value);
+      if (block.relu) value = graph.relu("relu" + number, value);
     }
-    graph.output("logits", graph.linear("head", value, widths_.back(), linears_.back().weight, linears_.back().bias));
+    Index const classes = parameters.at(head_.bias).rows();
+    graph.output("logits", graph.linear("head", value, classes, head_.weight, head_.bias));
     return graph;
   }
 
@@ -107,8 +119,28 @@ class Mlp {
   std::vector<Norm> norms;  // in the order of the forward pass; a fold changes their kinds
 
  private:
-  std::vector<Index> widths_;
-  std::vector<Linear> linears_;  // one per norm, and the head
+  struct Block {
+    Linear linear;
+    Index width;
+    bool relu;
+    std::optional<std::size_t> norm = {};  // its place in norms
+  };
+
+  static std::vector<HiddenBlock> normalized_blocks(std::vector<Index> const& widths) {
+    std::vector<HiddenBlock> blocks;
+    for (Index const width : widths) blocks.push_back({.width = width});
+    return blocks;
+  }
+
+  Norm const* norm_of(Block const& block) const { return block.norm ? &norms[*block.norm] : nullptr; }
+
+  static ConstMatrixRef<Scalar> input_of(std::size_t block, ConstMatrixRef<Scalar> const& x, Activations const& a) {
+    return block == 0 ? x : ConstMatrixRef<Scalar>(a.blocks[block - 1].output);
+  }
+
+  Index inputs_;
+  std::vector<Block> blocks_;
+  Linear head_{"head.weight", "head.bias"};
 };
 
 }  // namespace foldnorm::training

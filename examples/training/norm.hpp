@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// training/norm.hpp -- a norm on named parameters that runs as LayerNorm or as RMSNorm: what a fold switches.
+// training/norm.hpp -- a norm on named parameters that runs as LayerNorm or as RMSNorm (what a fold switches), over all
+// features or over groups of them.
 #pragma once
 
 #include <foldnorm/graph/graph.hpp>
-#include <foldnorm/kernels/layer_norm.hpp>
-#include <foldnorm/kernels/rms_norm.hpp>
+#include <foldnorm/kernels/parallel_layer_norm.hpp>
+#include <foldnorm/layers/norm_layer.hpp>
 
 #include "named_matrices.hpp"
 
@@ -12,8 +13,6 @@
 #include <string>
 
 namespace foldnorm::training {
-
-enum class NormKind { layer_norm, rms_norm };
 
 // Whether a backward pass follows, for which the forward pass keeps the statistics.
 enum class Pass { training, inference };
@@ -28,13 +27,16 @@ struct NormActivations {
 struct Norm {
   std::string name;  // of the graph's node, and the prefix of the parameters gamma and beta (m x 1)
   NormKind kind = NormKind::layer_norm;
+  Index norm_size = 0;  // features per group, a divisor of m; 0: all
+  bool affine = true;   // are there a gamma and a beta?
   double eps = 1e-5;
 
-  std::string gamma() const { return name + ".gamma"; }
-  std::string beta() const { return name + ".beta"; }
+  std::string gamma() const { return affine ? name + ".gamma" : ""; }
+  std::string beta() const { return affine ? name + ".beta" : ""; }
 
   template <real_scalar Scalar>
   void initialize(Index features, NamedMatrices<Scalar>& parameters) const {
+    if (!affine) return;
     parameters[gamma()] = Matrix<Scalar>::Ones(features, 1);
     parameters[beta()] = Matrix<Scalar>::Zero(features, 1);
   }
@@ -43,15 +45,19 @@ struct Norm {
   template <real_scalar Scalar>
   void forward(NamedMatrices<Scalar> const& parameters, Matrix<Scalar> const& x, Matrix<Scalar>& y,
                NormActivations<Scalar>& activations, Pass pass) const {
-    auto const g = parameters.at(gamma()).col(0);
-    auto const b = parameters.at(beta()).col(0);
+    // Without an affine part 1 and 0, not `none`: that would compile every kernel a second time.
+    Vector<Scalar> const g = affine ? Vector<Scalar>(parameters.at(gamma()).col(0)) : Vector<Scalar>::Ones(x.rows());
+    Vector<Scalar> const b = affine ? Vector<Scalar>(parameters.at(beta()).col(0)) : Vector<Scalar>::Zero(x.rows());
     auto const e = static_cast<Scalar>(eps);
+    Index const d = group_features(x.rows());
     y.resize(x.rows(), x.cols());
     auto const start = std::chrono::steady_clock::now();
+    NormStatistics<Scalar>& kept = activations.statistics;
     if (kind == NormKind::layer_norm) {
-      pass == Pass::training ? layer_norm(x, g, b, e, y, activations.statistics) : layer_norm(x, g, b, e, y);
+      pass == Pass::training ? parallel_layer_norm(x, d, g, b, e, y, kept) : parallel_layer_norm(x, d, g, b, e, y);
     } else {
-      pass == Pass::training ? rms_norm(x, g, b, e, y, activations.statistics) : rms_norm(x, g, b, e, y);
+      pass == Pass::training ? parallel_layer_scaling(x, d, g, b, e, y, kept)
+                             : parallel_layer_scaling(x, d, g, b, e, y);
     }
     activations.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
@@ -61,23 +67,35 @@ struct Norm {
   void backward(NamedMatrices<Scalar> const& parameters, Matrix<Scalar> const& dy, Matrix<Scalar> const& x,
                 NormActivations<Scalar> const& activations, NamedMatrices<Scalar>& gradients,
                 Matrix<Scalar>& dx) const {
-    auto const g = parameters.at(gamma()).col(0);
-    Vector<Scalar> dgamma(x.rows());
-    Vector<Scalar> dbeta(x.rows());
     dx.resize(x.rows(), x.cols());
-    if (kind == NormKind::layer_norm) {
-      layer_norm_backward(dy, x, g, activations.statistics, dx, dgamma, dbeta);
+    if (affine) {
+      backward<Scalar>(parameters.at(gamma()).col(0), dy, x, activations, dx, gradients.at(gamma()).col(0),
+                       gradients.at(beta()).col(0));
     } else {
-      rms_norm_backward(dy, x, g, activations.statistics, dx, dgamma, dbeta);
+      backward<Scalar>(Vector<Scalar>::Ones(x.rows()), dy, x, activations, dx, none, none);
     }
-    gradients.at(gamma()) += dgamma;
-    gradients.at(beta()) += dbeta;
   }
 
   NodeId describe(Graph& graph, NodeId x) const {
-    NormKeys const keys{.eps = eps};
+    Index const features = graph.node(x).features;
+    NormKeys const keys{.eps = eps, .groups = features / group_features(features)};
     return kind == NormKind::layer_norm ? graph.layer_norm(name, x, gamma(), beta(), keys)
                                         : graph.rms_norm(name, x, gamma(), beta(), keys);
+  }
+
+ private:
+  Index group_features(Index features) const { return norm_size > 0 ? norm_size : features; }
+
+  template <real_scalar Scalar>
+  void backward(Vector<Scalar> const& g, Matrix<Scalar> const& dy, Matrix<Scalar> const& x,
+                NormActivations<Scalar> const& activations, Matrix<Scalar>& dx, OptionalOutput<Scalar> const& dgamma,
+                OptionalOutput<Scalar> const& dbeta) const {
+    BackwardOptions const adding{.add_to_parameters = true};
+    if (kind == NormKind::layer_norm) {
+      parallel_layer_norm_backward(dy, x, g, activations.statistics, dx, dgamma, dbeta, adding);
+    } else {
+      parallel_layer_scaling_backward(dy, x, g, activations.statistics, dx, dgamma, dbeta, adding);
+    }
   }
 };
 

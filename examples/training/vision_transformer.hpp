@@ -3,7 +3,7 @@
 //
 //   h = W_patch x + b + positions                          one token per patch
 //   h = h + project(attention(qkv(norm(h))))               per block
-//   h = h + fc2(relu(fc1(norm(h))))
+//   h = h + fc2(relu(fc1(norm(h))))                        or what else stands between two linear maps, as PLN
 //   logits = head(mean over tokens of norm(h))
 // Dosovitskiy et al., arXiv:2010.11929, with ReLU for GELU and mean pooling for the class token.
 #pragma once
@@ -12,8 +12,8 @@
 
 #include "attention.hpp"
 #include "linear.hpp"
+#include "nonlinearity.hpp"
 #include "norm.hpp"
-#include "relu.hpp"
 
 #include <random>
 #include <string>
@@ -30,6 +30,8 @@ struct VisionTransformerSizes {
   Index hidden = 128;
   Index blocks = 2;
   Index classes = 10;
+  Index norm_size = 0;                 // features per group of the norms on the stream, a divisor of features; 0: all
+  Nonlinearity mlp = {.norm = false};  // between the two linear maps of the MLP: ReLU
 };
 
 template <real_scalar Scalar_>
@@ -42,14 +44,15 @@ class VisionTransformer {
     struct Block {
       Matrix<Scalar> attention_input, qkv, probabilities, mixed;  // the first: the norm's output
       Matrix<Scalar> middle;                                      // the stream between attention and MLP
-      Matrix<Scalar> mlp_input, hidden;                           // norm's output; after the ReLU
+      Matrix<Scalar> mlp_input;                                   // the norm's output
+      NonlinearityActivations<Scalar> hidden;                     // before and after the ReLU
       Matrix<Scalar> output;                                      // the stream behind the block
     };
     Matrix<Scalar> embedded;  // the stream in front of the first block
     std::vector<Block> blocks;
     Matrix<Scalar> final, pooled, logits;
-    std::vector<NormActivations<Scalar>> norms;    // in the order of the forward pass
-    Matrix<Scalar> dstream, dwide, dnarrow, dqkv;  // scratch of the backward pass
+    std::vector<NormActivations<Scalar>> norms;             // on the stream, in the order of the forward pass
+    Matrix<Scalar> dstream, dwide, dhidden, dnarrow, dqkv;  // scratch of the backward pass
   };
 
   VisionTransformer(VisionTransformerSizes const& sizes, std::mt19937_64& random)
@@ -61,15 +64,21 @@ class VisionTransformer {
       std::string const prefix = "block" + std::to_string(i + 1) + ".";
       auto const linear = [&](char const* name) { return Linear{prefix + name + ".weight", prefix + name + ".bias"}; };
       blocks_.push_back({prefix, linear("qkv"), linear("project"), linear("fc1"), linear("fc2")});
-      norms.push_back({prefix + "norm1"});
-      norms.push_back({prefix + "norm2"});
+      norms.push_back({.name = prefix + "norm1", .norm_size = sizes.norm_size});
+      norms.push_back({.name = prefix + "norm2", .norm_size = sizes.norm_size});
       blocks_.back().qkv.initialize(3 * m, m, 1, random, parameters);
       blocks_.back().project.initialize(m, m, 1.0 / static_cast<double>(sizes.blocks), random, parameters);
-      blocks_.back().fc1.initialize(sizes.hidden, m, 2, random, parameters);
+      blocks_.back().fc1.initialize(sizes.hidden, m, sizes_.mlp.gain(), random, parameters);
       blocks_.back().fc2.initialize(m, sizes.hidden, 1.0 / static_cast<double>(sizes.blocks), random, parameters);
     }
-    norms.push_back({"norm"});
+    norms.push_back({.name = "norm", .norm_size = sizes.norm_size});
     for (Norm const& norm : norms) norm.initialize(m, parameters);
+    for (Block const& block : blocks_) {
+      if (auto const norm = sizes_.mlp.make_norm(block.prefix + "norm3")) {
+        norm->initialize(sizes.hidden, parameters);
+        norms.push_back(*norm);
+      }
+    }
     head_.initialize(sizes.classes, m, 1, random, parameters);
   }
 
@@ -79,7 +88,7 @@ class VisionTransformer {
   // live in the activations.
   Matrix<Scalar> const& forward(ConstMatrixRef<Scalar> x, Activations& a, Pass pass = Pass::training) const {
     a.blocks.resize(blocks_.size());
-    a.norms.resize(norms.size());
+    a.norms.resize(final_norm() + 1);
     patch_.template forward<Scalar>(parameters, x, a.embedded);
     per_image(a.embedded).colwise() += per_image(parameters.at(positions_)).col(0);
     Matrix<Scalar> const* stream = &a.embedded;
@@ -92,13 +101,13 @@ class VisionTransformer {
       b.middle += *stream;
 
       norms[2 * i + 1].forward(parameters, b.middle, b.mlp_input, a.norms[2 * i + 1], pass);
-      blocks_[i].fc1.template forward<Scalar>(parameters, b.mlp_input, b.hidden);
-      relu(b.hidden);
-      blocks_[i].fc2.template forward<Scalar>(parameters, b.hidden, b.output);
+      blocks_[i].fc1.template forward<Scalar>(parameters, b.mlp_input, b.hidden.input);
+      apply(mlp_norm(i), sizes_.mlp.relu, parameters, b.hidden, pass);
+      blocks_[i].fc2.template forward<Scalar>(parameters, b.hidden.output, b.output);
       b.output += b.middle;
       stream = &b.output;
     }
-    norms.back().forward(parameters, *stream, a.final, a.norms.back(), pass);
+    norms[final_norm()].forward(parameters, *stream, a.final, a.norms.back(), pass);
     a.pooled.resize(sizes_.features, x.cols() / sizes_.tokens);
     for (Index j = 0; j < a.pooled.cols(); ++j) a.pooled.col(j) = image_tokens(a.final, j).rowwise().mean();
     head_.template forward<Scalar>(parameters, a.pooled, a.logits);
@@ -117,13 +126,13 @@ class VisionTransformer {
     for (Index j = 0; j < a.dwide.cols(); ++j) {
       image_tokens(a.dnarrow, j).colwise() = a.dwide.col(j) / static_cast<Scalar>(sizes_.tokens);
     }
-    norm_backward(norms.size() - 1, blocks_.empty() ? a.embedded : a.blocks.back().output, a.dstream);
+    norm_backward(final_norm(), blocks_.empty() ? a.embedded : a.blocks.back().output, a.dstream);
 
     for (std::size_t i = blocks_.size(); i-- > 0;) {
       typename Activations::Block const& b = a.blocks[i];
-      blocks_[i].fc2.template backward<Scalar>(parameters, b.hidden, a.dstream, gradients, a.dwide);
-      relu_backward(b.hidden, a.dwide);
-      blocks_[i].fc1.template backward<Scalar>(parameters, b.mlp_input, a.dwide, gradients, a.dnarrow);
+      blocks_[i].fc2.template backward<Scalar>(parameters, b.hidden.output, a.dstream, gradients, a.dwide);
+      apply_backward(mlp_norm(i), sizes_.mlp.relu, parameters, b.hidden, a.dwide, gradients, a.dhidden);
+      blocks_[i].fc1.template backward<Scalar>(parameters, b.mlp_input, a.dhidden, gradients, a.dnarrow);
       norm_backward(2 * i + 1, b.middle, a.dwide);
       a.dstream += a.dwide;
 
@@ -141,6 +150,7 @@ class VisionTransformer {
   static double take_norm_seconds(Activations& a) {
     double seconds = 0;
     for (NormActivations<Scalar>& norm : a.norms) seconds += std::exchange(norm.seconds, 0);
+    for (typename Activations::Block& block : a.blocks) seconds += std::exchange(block.hidden.norm.seconds, 0);
     return seconds;
   }
 
@@ -162,22 +172,28 @@ class VisionTransformer {
                                            graph.slice_features(prefix + "v", qkv, 2 * m, m), sizes_.heads);
       stream = graph.add(prefix + "middle", {stream, linear(prefix + "project", mixed, m, block.project)});
       NodeId const wide = linear(prefix + "fc1", norms[2 * i + 1].describe(graph, stream), sizes_.hidden, block.fc1);
-      NodeId const narrow = linear(prefix + "fc2", graph.relu(prefix + "relu", wide), m, block.fc2);
-      stream = graph.add(prefix + "output", {stream, narrow});
+      Norm const* const norm = mlp_norm(i);
+      NodeId hidden = norm ? norm->describe(graph, wide) : wide;
+      if (sizes_.mlp.relu) hidden = graph.relu(prefix + "relu", hidden);
+      stream = graph.add(prefix + "output", {stream, linear(prefix + "fc2", hidden, m, block.fc2)});
     }
-    NodeId const pooled = graph.mean_tokens("pooled", norms.back().describe(graph, stream));
+    NodeId const pooled = graph.mean_tokens("pooled", norms[final_norm()].describe(graph, stream));
     graph.output("logits", linear("head", pooled, sizes_.classes, head_));
     return graph;
   }
 
   NamedMatrices<Scalar> parameters;
-  std::vector<Norm> norms;  // in the order of the forward pass; a fold changes their kinds
+  // Those on the stream in the order of the forward pass, then those in the MLPs; a fold changes their kinds.
+  std::vector<Norm> norms;
 
  private:
   struct Block {
     std::string prefix;
     Linear qkv, project, fc1, fc2;
   };
+
+  std::size_t final_norm() const { return 2 * blocks_.size(); }
+  Norm const* mlp_norm(std::size_t block) const { return sizes_.mlp.norm ? &norms[final_norm() + 1 + block] : nullptr; }
 
   // A features x (tokens n) matrix seen as one column per image.
   template <class M>
