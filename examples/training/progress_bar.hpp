@@ -13,9 +13,10 @@ namespace foldnorm::training {
 
 class ProgressBar {
  public:
-  // Writes to standard output. `title` is printed in front of every line.
-  ProgressBar(std::string title, int epochs)
-      : title_(std::move(title)), epochs_(epochs), terminal_(isatty(STDOUT_FILENO) == 1) {}
+  // Writes to standard output. `title` is printed in front of every line; `unit` is what `epochs` counts, if not
+  // epochs.
+  ProgressBar(std::string title, int epochs, std::string unit = "epoch")
+      : title_(std::move(title)), unit_(std::move(unit)), epochs_(epochs), terminal_(isatty(STDOUT_FILENO) == 1) {}
 
   // epochs_done: whole and part epochs; note: what to show beside them. A terminal is redrawn at most ten times a
   // second; elsewhere a line appears at the end of each epoch.
@@ -28,8 +29,8 @@ class ProgressBar {
 
     double const elapsed = seconds(now);
     double const remaining = elapsed * (epochs_ - epochs_done) / epochs_done;
-    std::printf("%s%s epoch %4.1f/%d %s %s  %3.0f s, %3.0f s left", terminal_ ? "\r" : "", title_.c_str(), epochs_done,
-                epochs_, bar(epochs_done / epochs_).c_str(), note, elapsed, remaining);
+    std::printf("%s%s %s %4.1f/%d %s %s  %3.0f s, %3.0f s left", terminal_ ? "\r" : "", title_.c_str(), unit_.c_str(),
+                epochs_done, epochs_, bar(epochs_done / epochs_).c_str(), note, elapsed, remaining);
     if (!terminal_ || epochs_done >= epochs_) std::printf("\n");
     std::fflush(stdout);
   }
@@ -46,7 +47,7 @@ class ProgressBar {
            std::string(static_cast<std::size_t>(width - full), ' ') + "]";
   }
 
-  std::string title_;
+  std::string title_, unit_;
   int epochs_;
   bool terminal_;
   Clock::time_point start_ = Clock::now();
