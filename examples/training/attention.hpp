@@ -19,43 +19,12 @@ struct Attention {
 
   // qkv: 3m x n, queries above keys above values; y: m x n (resized). Keeps P of all heads: T x (heads n), resized.
   template <real_scalar Scalar>
-  void forward(Matrix<Scalar> const& qkv, Matrix<Scalar>& y, Matrix<Scalar>& probabilities) const {
-    Index const features = qkv.rows() / 3;
-    y.resize(features, qkv.cols());
-    probabilities.resize(tokens, heads * qkv.cols());
-    for_each_head(qkv, [&](Part const& part, auto const& q, auto const& k, auto const&) {
-      probabilities.middleCols(part.probabilities, tokens).noalias() = scale<Scalar>(part) * k.transpose() * q;
-    });
-    softmax_columns(probabilities);
-    for_each_head(qkv, [&](Part const& part, auto const&, auto const&, auto const& v) {
-      y.block(part.feature, part.column, part.features, tokens).noalias() =
-          v * probabilities.middleCols(part.probabilities, tokens);
-    });
-  }
+  void forward(Matrix<Scalar> const& qkv, Matrix<Scalar>& y, Matrix<Scalar>& probabilities) const;
 
   // dy: m x n; probabilities from forward; dqkv: 3m x n (resized), which must not share memory with dy or qkv.
   template <real_scalar Scalar>
   void backward(Matrix<Scalar> const& dy, Matrix<Scalar> const& qkv, Matrix<Scalar> const& probabilities,
-                Matrix<Scalar>& dqkv) const {
-    Index const features = qkv.rows() / 3;
-    dqkv.resize(qkv.rows(), qkv.cols());
-    Matrix<Scalar> dscores(tokens, tokens);
-    for_each_head(qkv, [&](Part const& part, auto const& q, auto const& k, auto const& v) {
-      auto const block = [&](Index first) {
-        return dqkv.block(first + part.feature, part.column, part.features, tokens);
-      };
-      auto const p = probabilities.middleCols(part.probabilities, tokens);
-      auto const dy_part = dy.block(part.feature, part.column, part.features, tokens);
-      block(2 * features).noalias() = dy_part * p.transpose();
-      dscores.noalias() = v.transpose() * dy_part;
-      for (Index j = 0; j < tokens; ++j) {
-        Scalar const mean = p.col(j).dot(dscores.col(j));
-        dscores.col(j).array() = scale<Scalar>(part) * p.col(j).array() * (dscores.col(j).array() - mean);
-      }
-      block(0).noalias() = k * dscores;
-      block(features).noalias() = q * dscores.transpose();
-    });
-  }
+                Matrix<Scalar>& dqkv) const;
 
  private:
   // Where one head of one sequence lies.
@@ -91,5 +60,51 @@ struct Attention {
     for (Index j = 0; j < scores.cols(); ++j) scores.col(j) /= scores.col(j).sum();
   }
 };
+
+// Outside of the struct, and so not inline: compiled once, in instances.cpp.
+template <real_scalar Scalar>
+void Attention::forward(Matrix<Scalar> const& qkv, Matrix<Scalar>& y, Matrix<Scalar>& probabilities) const {
+  Index const features = qkv.rows() / 3;
+  y.resize(features, qkv.cols());
+  probabilities.resize(tokens, heads * qkv.cols());
+  for_each_head(qkv, [&](Part const& part, auto const& q, auto const& k, auto const&) {
+    probabilities.middleCols(part.probabilities, tokens).noalias() = scale<Scalar>(part) * k.transpose() * q;
+  });
+  softmax_columns(probabilities);
+  for_each_head(qkv, [&](Part const& part, auto const&, auto const&, auto const& v) {
+    y.block(part.feature, part.column, part.features, tokens).noalias() =
+        v * probabilities.middleCols(part.probabilities, tokens);
+  });
+}
+
+template <real_scalar Scalar>
+void Attention::backward(Matrix<Scalar> const& dy, Matrix<Scalar> const& qkv, Matrix<Scalar> const& probabilities,
+                         Matrix<Scalar>& dqkv) const {
+  Index const features = qkv.rows() / 3;
+  dqkv.resize(qkv.rows(), qkv.cols());
+  Matrix<Scalar> dscores(tokens, tokens);
+  for_each_head(qkv, [&](Part const& part, auto const& q, auto const& k, auto const& v) {
+    auto const block = [&](Index first) {
+      return dqkv.block(first + part.feature, part.column, part.features, tokens);
+    };
+    auto const p = probabilities.middleCols(part.probabilities, tokens);
+    auto const dy_part = dy.block(part.feature, part.column, part.features, tokens);
+    block(2 * features).noalias() = dy_part * p.transpose();
+    dscores.noalias() = v.transpose() * dy_part;
+    for (Index j = 0; j < tokens; ++j) {
+      Scalar const mean = p.col(j).dot(dscores.col(j));
+      dscores.col(j).array() = scale<Scalar>(part) * p.col(j).array() * (dscores.col(j).array() - mean);
+    }
+    block(0).noalias() = k * dscores;
+    block(features).noalias() = q * dscores.transpose();
+  });
+}
+
+extern template void Attention::forward(Matrix<float> const&, Matrix<float>&, Matrix<float>&) const;
+extern template void Attention::backward(Matrix<float> const&, Matrix<float> const&, Matrix<float> const&,
+                                         Matrix<float>&) const;
+extern template void Attention::forward(Matrix<double> const&, Matrix<double>&, Matrix<double>&) const;
+extern template void Attention::backward(Matrix<double> const&, Matrix<double> const&, Matrix<double> const&,
+                                         Matrix<double>&) const;
 
 }  // namespace foldnorm::training

@@ -25,28 +25,48 @@ struct Linear {
 
   // x: in x n, y: out x n (resized); they must not share memory.
   template <real_scalar Scalar>
-  void forward(NamedMatrices<Scalar> const& parameters, ConstMatrixRef<Scalar> x, Matrix<Scalar>& y) const {
-    Matrix<Scalar> const& w = parameters.at(weight);
-    y.resize(w.rows(), x.cols());
-    y.noalias() = w * x;
-    y.colwise() += parameters.at(bias).col(0);
-  }
+  void forward(NamedMatrices<Scalar> const& parameters, ConstMatrixRef<Scalar> x, Matrix<Scalar>& y) const;
 
   // Adds to the gradients of weight and bias. x as in forward, dy: out x n.
   template <real_scalar Scalar>
-  void add_gradients(ConstMatrixRef<Scalar> x, Matrix<Scalar> const& dy, NamedMatrices<Scalar>& gradients) const {
-    gradients.at(weight).noalias() += dy * x.transpose();
-    gradients.at(bias) += dy.rowwise().sum();
-  }
+  void add_gradients(ConstMatrixRef<Scalar> x, Matrix<Scalar> const& dy, NamedMatrices<Scalar>& gradients) const;
 
   // As add_gradients, and dx: in x n (resized), which must not share memory with dy.
   template <real_scalar Scalar>
   void backward(NamedMatrices<Scalar> const& parameters, ConstMatrixRef<Scalar> x, Matrix<Scalar> const& dy,
-                NamedMatrices<Scalar>& gradients, Matrix<Scalar>& dx) const {
-    add_gradients<Scalar>(x, dy, gradients);
-    dx.resize(x.rows(), x.cols());
-    dx.noalias() = parameters.at(weight).transpose() * dy;
-  }
+                NamedMatrices<Scalar>& gradients, Matrix<Scalar>& dx) const;
 };
+
+// Outside of the struct, and so not inline: compiled once, in instances.cpp.
+template <real_scalar Scalar>
+void Linear::forward(NamedMatrices<Scalar> const& parameters, ConstMatrixRef<Scalar> x, Matrix<Scalar>& y) const {
+  Matrix<Scalar> const& w = parameters.at(weight);
+  y.resize(w.rows(), x.cols());
+  y.noalias() = w * x;
+  y.colwise() += parameters.at(bias).col(0);
+}
+
+template <real_scalar Scalar>
+void Linear::add_gradients(ConstMatrixRef<Scalar> x, Matrix<Scalar> const& dy, NamedMatrices<Scalar>& gradients) const {
+  gradients.at(weight).noalias() += dy * x.transpose();
+  gradients.at(bias) += dy.rowwise().sum();
+}
+
+template <real_scalar Scalar>
+void Linear::backward(NamedMatrices<Scalar> const& parameters, ConstMatrixRef<Scalar> x, Matrix<Scalar> const& dy,
+                      NamedMatrices<Scalar>& gradients, Matrix<Scalar>& dx) const {
+  add_gradients<Scalar>(x, dy, gradients);
+  dx.resize(x.rows(), x.cols());
+  dx.noalias() = parameters.at(weight).transpose() * dy;
+}
+
+extern template void Linear::forward(NamedMatrices<float> const&, ConstMatrixRef<float>, Matrix<float>&) const;
+extern template void Linear::add_gradients(ConstMatrixRef<float>, Matrix<float> const&, NamedMatrices<float>&) const;
+extern template void Linear::backward(NamedMatrices<float> const&, ConstMatrixRef<float>, Matrix<float> const&,
+                                      NamedMatrices<float>&, Matrix<float>&) const;
+extern template void Linear::forward(NamedMatrices<double> const&, ConstMatrixRef<double>, Matrix<double>&) const;
+extern template void Linear::add_gradients(ConstMatrixRef<double>, Matrix<double> const&, NamedMatrices<double>&) const;
+extern template void Linear::backward(NamedMatrices<double> const&, ConstMatrixRef<double>, Matrix<double> const&,
+                                      NamedMatrices<double>&, Matrix<double>&) const;
 
 }  // namespace foldnorm::training

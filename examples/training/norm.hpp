@@ -44,23 +44,7 @@ struct Norm {
   // x: m x n, y: m x n (resized).
   template <real_scalar Scalar>
   void forward(NamedMatrices<Scalar> const& parameters, Matrix<Scalar> const& x, Matrix<Scalar>& y,
-               NormActivations<Scalar>& activations, Pass pass) const {
-    // Without an affine part 1 and 0, not `none`: that would compile every kernel a second time.
-    Vector<Scalar> const g = affine ? Vector<Scalar>(parameters.at(gamma()).col(0)) : Vector<Scalar>::Ones(x.rows());
-    Vector<Scalar> const b = affine ? Vector<Scalar>(parameters.at(beta()).col(0)) : Vector<Scalar>::Zero(x.rows());
-    auto const e = static_cast<Scalar>(eps);
-    Index const d = group_features(x.rows());
-    y.resize(x.rows(), x.cols());
-    auto const start = std::chrono::steady_clock::now();
-    NormStatistics<Scalar>& kept = activations.statistics;
-    if (kind == NormKind::layer_norm) {
-      pass == Pass::training ? parallel_layer_norm(x, d, g, b, e, y, kept) : parallel_layer_norm(x, d, g, b, e, y);
-    } else {
-      pass == Pass::training ? parallel_layer_scaling(x, d, g, b, e, y, kept)
-                             : parallel_layer_scaling(x, d, g, b, e, y);
-    }
-    activations.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  }
+               NormActivations<Scalar>& activations, Pass pass) const;
 
   // Adds to the gradients of gamma and beta; x and activations of a forward pass for training, dx: m x n (resized).
   template <real_scalar Scalar>
@@ -89,14 +73,50 @@ struct Norm {
   template <real_scalar Scalar>
   void backward(Vector<Scalar> const& g, Matrix<Scalar> const& dy, Matrix<Scalar> const& x,
                 NormActivations<Scalar> const& activations, Matrix<Scalar>& dx, OptionalOutput<Scalar> const& dgamma,
-                OptionalOutput<Scalar> const& dbeta) const {
-    BackwardOptions const adding{.add_to_parameters = true};
-    if (kind == NormKind::layer_norm) {
-      parallel_layer_norm_backward(dy, x, g, activations.statistics, dx, dgamma, dbeta, adding);
-    } else {
-      parallel_layer_scaling_backward(dy, x, g, activations.statistics, dx, dgamma, dbeta, adding);
-    }
-  }
+                OptionalOutput<Scalar> const& dbeta) const;
 };
+
+// Outside of the struct, and so not inline: compiled once, in instances.cpp.
+template <real_scalar Scalar>
+void Norm::forward(NamedMatrices<Scalar> const& parameters, Matrix<Scalar> const& x, Matrix<Scalar>& y,
+                   NormActivations<Scalar>& activations, Pass pass) const {
+  // Without an affine part 1 and 0, not `none`: that would compile every kernel a second time.
+  Vector<Scalar> const g = affine ? Vector<Scalar>(parameters.at(gamma()).col(0)) : Vector<Scalar>::Ones(x.rows());
+  Vector<Scalar> const b = affine ? Vector<Scalar>(parameters.at(beta()).col(0)) : Vector<Scalar>::Zero(x.rows());
+  auto const e = static_cast<Scalar>(eps);
+  Index const d = group_features(x.rows());
+  y.resize(x.rows(), x.cols());
+  auto const start = std::chrono::steady_clock::now();
+  NormStatistics<Scalar>& kept = activations.statistics;
+  if (kind == NormKind::layer_norm) {
+    pass == Pass::training ? parallel_layer_norm(x, d, g, b, e, y, kept) : parallel_layer_norm(x, d, g, b, e, y);
+  } else {
+    pass == Pass::training ? parallel_layer_scaling(x, d, g, b, e, y, kept) : parallel_layer_scaling(x, d, g, b, e, y);
+  }
+  activations.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+template <real_scalar Scalar>
+void Norm::backward(Vector<Scalar> const& g, Matrix<Scalar> const& dy, Matrix<Scalar> const& x,
+                    NormActivations<Scalar> const& activations, Matrix<Scalar>& dx,
+                    OptionalOutput<Scalar> const& dgamma, OptionalOutput<Scalar> const& dbeta) const {
+  BackwardOptions const adding{.add_to_parameters = true};
+  if (kind == NormKind::layer_norm) {
+    parallel_layer_norm_backward(dy, x, g, activations.statistics, dx, dgamma, dbeta, adding);
+  } else {
+    parallel_layer_scaling_backward(dy, x, g, activations.statistics, dx, dgamma, dbeta, adding);
+  }
+}
+
+extern template void Norm::forward(NamedMatrices<float> const&, Matrix<float> const&, Matrix<float>&,
+                                   NormActivations<float>&, Pass) const;
+extern template void Norm::backward(Vector<float> const&, Matrix<float> const&, Matrix<float> const&,
+                                    NormActivations<float> const&, Matrix<float>&, OptionalOutput<float> const&,
+                                    OptionalOutput<float> const&) const;
+extern template void Norm::forward(NamedMatrices<double> const&, Matrix<double> const&, Matrix<double>&,
+                                   NormActivations<double>&, Pass) const;
+extern template void Norm::backward(Vector<double> const&, Matrix<double> const&, Matrix<double> const&,
+                                    NormActivations<double> const&, Matrix<double>&, OptionalOutput<double> const&,
+                                    OptionalOutput<double> const&) const;
 
 }  // namespace foldnorm::training

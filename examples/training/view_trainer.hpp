@@ -34,7 +34,7 @@ struct ViewTraining {
 // epoch after every batch.
 template <class Optimizer, class RateAt, class Loss, class Report>
 ViewTraining train_on_views(Mlp<float>& model, ImageSet const& images, TrainingPlan plan, Optimizer optimizer,
-                            RateAt const& rate_at, std::uint64_t seed, Loss const& loss, Report const& report) {
+                            RateAt const& rate_at, std::uint64_t seed, Loss loss, Report const& report) {
   struct Worker {
     Augmentation augmentation;
     Matrix<float> pixels;

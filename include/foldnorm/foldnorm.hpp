@@ -42,6 +42,15 @@
 #include <foldnorm/losses/alignment_loss.hpp>
 #include <foldnorm/losses/intl_loss.hpp>
 #include <foldnorm/losses/trace_loss.hpp>
+// constructions: a theorem in, a network of layers out
+#include <foldnorm/constructions/approximate.hpp>
+#include <foldnorm/constructions/approximate_on_grid.hpp>
+#include <foldnorm/constructions/fit_random_groups.hpp>
+#include <foldnorm/constructions/interpolate.hpp>
+#include <foldnorm/constructions/ln_net_classifier.hpp>
+#include <foldnorm/constructions/nonlinearity.hpp>
+#include <foldnorm/constructions/required_groups.hpp>
+#include <foldnorm/constructions/separability.hpp>
 // fold: weights in, weights out
 #include <foldnorm/fold/affine.hpp>
 #include <foldnorm/fold/centering.hpp>

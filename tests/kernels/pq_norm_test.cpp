@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <foldnorm/kernels/pq_norm.hpp>
 
-#include <foldnorm/kernels/parallel_layer_norm.hpp>
+#include <foldnorm/layers/parallel_layer_norm.hpp>
 
 #include <cmath>
 #include <stdexcept>
@@ -9,7 +9,7 @@
 #include "catch.hpp"
 #include "laws/differences.hpp"
 #include "laws/inputs.hpp"
-#include "laws/instances.hpp"
+#include "layers/instances.hpp"
 
 namespace {
 
@@ -26,9 +26,11 @@ Matrix<double> apply(Matrix<double> const& x, Index norm_size, PqNormOptions con
 
 TEST_CASE("pq_norm: p = q = 2 is PLS, and with centering PLN") {
   Matrix<double> const x = normal<double>(12, 9, 1, 1);
-  Vector<double> const one = Vector<double>::Ones(12), zero = Vector<double>::Zero(12);
-  CHECK((apply(x, 4, {}) - parallel_layer_scaling(x, 4, one, zero, 1e-5)).cwiseAbs().maxCoeff() <= 1e-14);
-  CHECK((apply(x, 4, {.center = true}) - parallel_layer_norm(x, 4, one, zero, 1e-5)).cwiseAbs().maxCoeff() <= 1e-14);
+  Matrix<double> y(12, 9);
+  ParallelLayerScaling<double>(12, 4).forward(x, y);
+  CHECK((apply(x, 4, {}) - y).cwiseAbs().maxCoeff() <= 1e-14);
+  ParallelLayerNorm<double>(12, 4).forward(x, y);
+  CHECK((apply(x, 4, {.center = true}) - y).cwiseAbs().maxCoeff() <= 1e-14);
 }
 
 TEST_CASE("pq_norm: without eps the mean of |y|^q is 1, at any magnitude") {

@@ -23,8 +23,8 @@ TEST_CASE("allocations are seen: a matrix's") {
   CHECK(allocations_of([] { Matrix<float> const m = Matrix<float>::Ones(10, 10); }) > 0);
 }
 
-TEMPLATE_TEST_CASE("whitening: steady state allocates nothing", "", float, double) {
-  using Scalar = TestType;
+TEST_CASE("whitening: steady state allocates nothing") {
+  using Scalar = double;  // float is the same code, and half a minute more to compile
   for (auto const engine : {IterNormEngine::newton, IterNormEngine::coupled, IterNormEngine::spectral}) {
     for (Index const group_size : {0, 24}) {
       for (auto const& [d, m] : {std::pair<Index, Index>{16, 50}, {64, 1024}, {130, 300}}) {
