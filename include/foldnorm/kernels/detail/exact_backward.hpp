@@ -38,12 +38,13 @@ void backward_exactly(Sample const& sample, Index n, SampleStatistics const& s, 
     return value;
   };
   auto const xhat = [&](Index i) { return deviation(static_cast<C>(sample.x[i]), s) * s.inverse_deviation; };
-  Sum<C> sum_g, sum_g_xhat;
-  if constexpr (Norm::subtracts_mean) for_each_lane(n, [&](Index i, int lane) { sum_g.add(lane, g(i)); });
-  for_each_lane(n, [&](Index i, int lane) { sum_g_xhat.add(lane, g(i) * xhat(i)); });
   auto const count = static_cast<double>(n);
-  double const mean_g = sum_g.total().high / count;
-  double const mean_g_xhat = sum_g_xhat.total().high / count;
+  double mean_g = 0;
+  if constexpr (Norm::subtracts_mean) {
+    mean_g = sum_terms<C>(n, [&](auto& to, Index i, int lane) { to.add(lane, g(i)); }).high / count;
+  }
+  double const mean_g_xhat =
+      sum_terms<C>(n, [&](auto& to, Index i, int lane) { to.add(lane, g(i) * xhat(i)); }).high / count;
   OutputFactors const factors(s, dy_scale);
   for (Index i = 0; i < n; ++i) {
     double const residual = (g(i) - mean_g) - xhat(i) * mean_g_xhat;

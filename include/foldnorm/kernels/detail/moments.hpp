@@ -46,9 +46,9 @@ double deviation(C x, SampleStatistics const& s) {
 template <class Sample>
 void find_mean(Sample const& x, Index n, SampleStatistics& s) {
   double const shift = scaled(x(0), s.scale);
-  Sum<ValueOf<Sample>> sum;
-  for_each_lane(n, [&](Index i, int lane) { sum.add_difference(lane, scaled(x(i), s.scale), shift); });
-  TwoWords const d = divide(sum.total(), static_cast<double>(n));
+  TwoWords const sum = sum_terms<ValueOf<Sample>>(
+      n, [&](auto& to, Index i, int lane) { to.add_difference(lane, scaled(x(i), s.scale), shift); });
+  TwoWords const d = divide(sum, static_cast<double>(n));
   TwoWords const mean = two_sum(shift, d.high);
   s.mean_high = mean.high;
   s.mean_low = mean.low + d.low;
@@ -56,12 +56,11 @@ void find_mean(Sample const& x, Index n, SampleStatistics& s) {
 
 template <class Sample>
 double mean_square_deviation(Sample const& x, Index n, SampleStatistics const& s) {
-  Sum<ValueOf<Sample>> squares;
-  for_each_lane(n, [&](Index i, int lane) {
+  TwoWords const squares = sum_terms<ValueOf<Sample>>(n, [&](auto& to, Index i, int lane) {
     double const e = deviation(x(i), s);
-    squares.add(lane, e * e);
+    to.add(lane, e * e);
   });
-  return squares.total().high / static_cast<double>(n);
+  return squares.high / static_cast<double>(n);
 }
 
 // The norm's second moment of x * scale: variance, or mean square. Writes the mean into s where the norm has one.
