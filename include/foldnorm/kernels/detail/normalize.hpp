@@ -9,6 +9,7 @@
 #include <foldnorm/core/check.hpp>
 #include <foldnorm/core/parallel.hpp>
 #include <foldnorm/kernels/detail/arguments.hpp>
+#include <foldnorm/kernels/detail/joined_columns.hpp>
 #include <foldnorm/kernels/detail/long_samples.hpp>
 #include <foldnorm/kernels/detail/short_groups.hpp>
 
@@ -92,13 +93,25 @@ void normalize_checked(SourceColumns const& source, Index features, Index column
   bool const streams = real_scalar<T> && bytes >= streaming_bytes && !in_place && streamable(y, norm_size);
   Traffic const traffic = streams ? Traffic::streamed : Traffic::cached;
   passes += BoundParameter<G>::passes + BoundParameter<B>::passes;
-  share_columns(columns, bytes * passes, [&](Index begin, Index end) {
-    if (call.accuracy == Accuracy::accurate) {
+  if (call.accuracy == Accuracy::accurate) {
+    share_columns(columns, bytes * passes, [&](Index begin, Index end) {
       normalize_samples_exactly<Norm, AllOperands>(operands, begin * groups, end * groups);
-    } else {
-      normalize_samples<Norm, AllOperands>(operands, traffic, begin * groups, end * groups);
+    });
+    return;
+  }
+  auto const run = [&](AllOperands const& all, Index all_columns) {
+    share_columns(all_columns, bytes * passes, [&](Index begin, Index end) {
+      normalize_samples<Norm, AllOperands>(all, traffic, begin * all.groups, end * all.groups);
+    });
+  };
+  if constexpr (grouped) {
+    if (Index const k = columns_to_join(operands, features, columns); k > 1) {
+      with_joined_columns(operands, features, columns, k, run);
+      normalize_samples<Norm, AllOperands>(operands, traffic, columns / k * k * groups, columns * groups);
+      return;
     }
-  });
+  }
+  run(operands, columns);
 }
 
 template <class X, class Y, class G, class B, class Eps>
