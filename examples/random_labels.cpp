@@ -2,8 +2,9 @@
 // random_labels.cpp -- how many random labels of real images do deep networks of linear layers fit under a training
 // budget, when LayerNorm, LayerNorm in groups (PLN), ReLU or nothing stands between them?
 //
-// The images are averaged down to 7x7: on all 784 pixels softmax regression fits a thousand random labels, and the
-// comparison is empty. What is shown is training accuracy after a fixed number of epochs, not capacity.
+// The images are averaged down to 7x7: on all 784 pixels (--side 28 --images 1000) linear layers fit nearly every one
+// of a thousand random labels as well, and the comparison is empty. What is shown is training accuracy after a fixed
+// number of epochs, not capacity.
 //
 // Exit status: 0, or 2 for a bad command line or data that cannot be read.
 #include <CLI/CLI.hpp>
@@ -36,6 +37,8 @@ using namespace foldnorm::training;
 
 struct Options {
   bool shortened = false;
+  Index images = 4000;
+  Index side = 7;  // in pixels, to which the images are averaged down
   int draws = 5;
   int epochs = 60;
   std::uint64_t seed = 1;
@@ -44,8 +47,6 @@ struct Options {
   std::filesystem::path out = "out/random_labels";
 };
 
-constexpr Index image_count = 4000;
-constexpr Index small_side = 7;
 constexpr Index width = 64;
 constexpr Index batch_size = 100;
 
@@ -154,7 +155,8 @@ void write(std::vector<Outcome> const& outcomes, double chance, std::filesystem:
 }
 
 void run(Options const& options) {
-  ImageSet const images = average_down(part_of(load_fashion_mnist(options.data).train, 0, image_count), small_side);
+  ImageSet const images =
+      average_down(part_of(load_fashion_mnist(options.data).train, 0, options.images), options.side);
   std::vector<ImageSet> draws;
   std::vector<double> commonest;
   for (int draw = 0; draw < options.draws; ++draw) {
@@ -162,9 +164,9 @@ void run(Options const& options) {
     commonest.push_back(commonest_share(draws.back().labels));
   }
   std::printf(
-      "Random labels (10 classes) of %td images of 7x7 pixels, hidden layers of %td features;\n"
+      "Random labels (10 classes) of %td images of %tdx%td pixels, hidden layers of %td features;\n"
       "Adam without decay, batches of %td, %d epochs, %d draws of labels and weights\n",
-      image_count, width, batch_size, options.epochs, options.draws);
+      options.images, options.side, options.side, width, batch_size, options.epochs, options.draws);
   std::vector<Outcome> outcomes{{.arm = "commonest label", .accuracy = summarize(commonest)}};
   auto const add = [&](Arm const& arm, std::size_t depth) {
     std::ranges::move(fit(arm, depth, draws, options), std::back_inserter(outcomes));
@@ -188,6 +190,12 @@ int main(int argument_count, char* arguments[]) {
   auto* const epochs = app.add_option("--epochs", options.epochs, "passes over the images");
   draws->check(CLI::Range(1, 100))->capture_default_str();
   epochs->check(CLI::Range(1, 10'000))->capture_default_str();
+  app.add_option("--images", options.images, "how many")
+      ->check(CLI::Range(batch_size, Index{60'000}))
+      ->capture_default_str();
+  app.add_option("--side", options.side, "average the images down to so many pixels a side; 28: leave them")
+      ->check(CLI::IsMember({1, 2, 4, 7, 14, 28}))
+      ->capture_default_str();
   app.add_option("--seed", options.seed, "the first draw's seed; the others follow")->capture_default_str();
   app.add_option("--rate", options.rates, "peak learning rates to choose from")->capture_default_str();
   app.add_option("--data", options.data, "folder of the *-ubyte.gz files")->capture_default_str();
