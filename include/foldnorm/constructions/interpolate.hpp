@@ -44,7 +44,7 @@ struct Interpolant {
 namespace detail {
 
 // Samples along a direction, and the narrowest gap in which the value changes.
-struct Projection {
+struct SampleLine {
   Vector<double> direction;
   Vector<double> position;   // of every sample
   std::vector<Index> order;  // samples by position
@@ -52,8 +52,8 @@ struct Projection {
   double resolution = 0;      // projections that differ by less may change sides by rounding
   Index left = 0, right = 0;  // the samples beside that gap
 
-  Projection() = default;
-  Projection(ConstMatrixRef<double> const& samples, ConstMatrixRef<double> const& values, Vector<double> a)
+  SampleLine() = default;
+  SampleLine(ConstMatrixRef<double> const& samples, ConstMatrixRef<double> const& values, Vector<double> a)
       : direction(std::move(a)), position(samples.transpose() * direction) {
     order.resize(static_cast<std::size_t>(samples.cols()));
     std::iota(order.begin(), order.end(), Index{0});
@@ -70,17 +70,17 @@ struct Projection {
   }
 };
 
-inline Projection widest_projection(ConstMatrixRef<double> const& samples, ConstMatrixRef<double> const& values,
-                                    InterpolationOptions const& options) {
+inline SampleLine widest_line(ConstMatrixRef<double> const& samples, ConstMatrixRef<double> const& values,
+                              InterpolationOptions const& options) {
   if (samples.rows() == 1) return {samples, values, Vector<double>::Ones(1)};
-  Projection best;
+  SampleLine best;
   best.gap = -1;
   std::mt19937_64 random(options.seed);
   std::normal_distribution<double> normal;
   for (int attempt = 0; attempt < options.directions; ++attempt) {
     Vector<double> direction(samples.rows());
     for (double& a : direction) a = normal(random);
-    Projection next(samples, values, direction.normalized());
+    SampleLine next(samples, values, direction.normalized());
     if (next.gap > best.gap) best = std::move(next);
   }
   return best;
@@ -102,7 +102,7 @@ inline Interpolant interpolate(ConstMatrixRef<double> const& samples, ConstMatri
   if (!is_norm(options.units.kind) || options.units.mode != StepMode::hard) {
     detail::throw_invalid("interpolate: units", " have no hard steps");
   }
-  detail::Projection const along = detail::widest_projection(samples, values, options);
+  detail::SampleLine const along = detail::widest_line(samples, values, options);
   if (!(along.gap > along.resolution)) {
     bool const same = samples.col(along.left) == samples.col(along.right);
     throw std::invalid_argument("interpolate: samples " + std::to_string(along.left) + " and " +

@@ -40,7 +40,7 @@ struct LnNetOptions {
   Index directions = 64;   // drawn, >= 1; samples of one feature have but one
   int attempts = 24;       // at each bit, >= 1
   std::uint64_t seed = 1;  // of the directions
-  // Of the norms. fast takes half the time and does for double; float can do hundreds of samples less with it.
+  // Of the norms. fast saves a few percent and does for double; float can do hundreds of samples less with it.
   Accuracy accuracy = Accuracy::accurate;
 };
 
