@@ -37,7 +37,7 @@ using namespace foldnorm::training;
 struct Options {
   std::vector<std::uint64_t> seeds{1};
   bool shortened = false;
-  int epochs = 6;
+  int epochs = 8;
   double rate = 5e-3;
   std::filesystem::path data = fashion_mnist_directory;
   std::filesystem::path out = "out/self_supervised";
