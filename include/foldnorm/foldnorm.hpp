@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// foldnorm/foldnorm.hpp -- everything, and the map of the house. Each header may include those above it, never below.
+// foldnorm/foldnorm.hpp -- everything but the constructions, and the map of the house. Each header may include those
+// above it, never below.
 //
 //   layer_norm = (gain, shift) after rms_normalize after center
 //
@@ -42,15 +43,8 @@
 #include <foldnorm/losses/alignment_loss.hpp>
 #include <foldnorm/losses/intl_loss.hpp>
 #include <foldnorm/losses/trace_loss.hpp>
-// constructions: a theorem in, a network of layers out
-#include <foldnorm/constructions/approximate.hpp>
-#include <foldnorm/constructions/approximate_on_grid.hpp>
-#include <foldnorm/constructions/fit_random_groups.hpp>
-#include <foldnorm/constructions/interpolate.hpp>
-#include <foldnorm/constructions/ln_net_classifier.hpp>
-#include <foldnorm/constructions/nonlinearity.hpp>
-#include <foldnorm/constructions/required_groups.hpp>
-#include <foldnorm/constructions/separability.hpp>
+// constructions (a theorem in, a network of layers out) are not included here: they build networks of double, which
+// compiles the kernels and some decompositions, 15 s in every file. Include foldnorm/constructions/NAME.hpp.
 // fold: weights in, weights out
 #include <foldnorm/fold/affine.hpp>
 #include <foldnorm/fold/centering.hpp>

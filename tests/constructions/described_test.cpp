@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Constructed networks are ordinary ones: described as a graph, they mean the same to the reference interpreter.
+// Constructed networks are ordinary ones: described as a graph, they mean the same to the reference interpreter. And
+// all constructions compile side by side, with the header that leaves them out.
 #include <foldnorm/constructions/approximate.hpp>
 #include <foldnorm/constructions/approximate_on_grid.hpp>
+#include <foldnorm/constructions/fit_random_groups.hpp>
+#include <foldnorm/constructions/interpolate.hpp>
+#include <foldnorm/constructions/ln_net_classifier.hpp>
+#include <foldnorm/constructions/nonlinearity.hpp>
+#include <foldnorm/constructions/separability.hpp>
+#include <foldnorm/foldnorm.hpp>
 #include <foldnorm/graph/describe.hpp>
 #include <foldnorm/graph/dot.hpp>
 
