@@ -27,6 +27,10 @@
 #include <foldnorm/kernels/spectral_function.hpp>
 // layers: kernels with parameters of their own, and chains of them
 #include <foldnorm/layers/activation.hpp>
+#include <foldnorm/layers/centered.hpp>
+#include <foldnorm/layers/centered_network.hpp>
+#include <foldnorm/layers/convolution.hpp>
+#include <foldnorm/layers/embedding.hpp>
 #include <foldnorm/layers/layer_norm.hpp>
 #include <foldnorm/layers/linear.hpp>
 #include <foldnorm/layers/parallel_layer_norm.hpp>

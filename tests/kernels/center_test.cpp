@@ -112,3 +112,46 @@ TEMPLATE_TEST_CASE("center: bad columns stay bad alone; shapes and overlaps thro
   CHECK(center(Matrix<Scalar>(0, 4)).cols() == 4);
   CHECK(center(Matrix<Scalar>(4, 0)).rows() == 4);
 }
+
+// The mean of the fast mode: the sum of n - 1 differences d, each and the division rounded once, so within n u max|d|;
+// then two subtractions, each of numbers up to 2 max|d|, round once.
+TEMPLATE_TEST_CASE("center: the fast mode stays within its bound at every width, mean and place", "", float, double) {
+  using Scalar = TestType;
+  for (Index n : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 64, 100, 769}) {
+    for (double const mean : {0.0, 1e3, -1e6}) {
+      Matrix<Scalar> const x = normal<Scalar>(n, 11, 613, mean);
+      Matrix<Scalar> y(n, 11);
+      center(x, y, foldnorm::Accuracy::fast);
+      for (Index j = 0; j < x.cols(); ++j) {
+        WideMean const exact(x.col(j));
+        Wide const spread = (x.col(j).array() - x(0, j)).abs().maxCoeff();
+        Wide const tolerance = (static_cast<Wide>(n) + 4) * unit_roundoff<Scalar> * spread;
+        for (Index i = 0; i < n; ++i) {
+          INFO(n << " features, mean " << mean << ", at " << i << ", " << j);
+          REQUIRE(std::abs(y(i, j) - ((static_cast<Wide>(x(i, j)) - exact.high) - exact.low)) <= tolerance);
+        }
+        Matrix<Scalar> alone(n, 1);
+        center(x.col(j), alone, foldnorm::Accuracy::fast);
+        CHECK(same_bits(alone, y.col(j)));
+      }
+      Matrix<Scalar> in_place = x;
+      center(in_place, in_place, foldnorm::Accuracy::fast);
+      CHECK(same_bits(in_place, y));
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("center: the fast mode, where it leaves the range, is the accurate one", "", float, double) {
+  using Scalar = TestType;
+  Matrix<Scalar> x = normal<Scalar>(20, 9, 614);
+  x.col(1).setConstant(largest<Scalar>);
+  x(4, 1) = -largest<Scalar>;
+  x(3, 2) = infinity<Scalar>;
+  x.col(7).setConstant(Scalar(1) / 3);
+  Matrix<Scalar> y(20, 9);
+  center(x, y, foldnorm::Accuracy::fast);
+  CHECK(same_bits(y.col(1), center(Matrix<Scalar>(x.col(1)))));
+  CHECK(y.col(2).array().isNaN().all());
+  CHECK(y.col(7).isZero(0));
+  for (Index j : {0, 3, 4, 5, 6, 8}) CHECK(y.col(j).allFinite());
+}

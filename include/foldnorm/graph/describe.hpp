@@ -29,6 +29,11 @@ NodeId describe_layer(Linear<Scalar> const& layer, std::string const& name, Node
   return to.graph.linear(name, x, layer.out_features(), name + ".weight", name + ".bias");
 }
 
+template <real_scalar Scalar>
+NodeId describe_layer(CenteredLinear<Scalar> const& layer, std::string const& name, NodeId x, DescribedNetwork& to) {
+  return describe_layer(layer.centered(), name, x, to);
+}
+
 template <real_scalar Scalar, NormKind kind>
 NodeId describe_layer(NormLayer<Scalar, kind> const& layer, std::string const& name, NodeId x, DescribedNetwork& to) {
   NormKeys const keys{.eps = layer.options().eps, .groups = layer.groups()};
@@ -63,8 +68,8 @@ NodeId describe_layer(PqNorm<Scalar> const& layer, std::string const& name, Node
 }  // namespace detail
 
 // Nodes "x", one per layer by its name (layer_name), and "y"; parameters "NAME.weight", "NAME.bias", "NAME.gamma",
-// "NAME.beta". (p,q)-norms, which the graph does not know, become opaque. Throws std::invalid_argument for a chain
-// without layers, graph_error for one without features.
+// "NAME.beta"; of a CenteredLinear the centered weights. (p,q)-norms, which the graph does not know, become opaque.
+// Throws std::invalid_argument for a chain without layers, graph_error for one without features.
 template <real_scalar Scalar>
 DescribedNetwork describe(Sequential<Scalar> const& network) {
   if (network.layers().empty()) detail::throw_invalid("describe: network", " has no layers");

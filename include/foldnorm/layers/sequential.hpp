@@ -14,6 +14,7 @@
 #include <foldnorm/core/check.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/layers/activation.hpp>
+#include <foldnorm/layers/centered.hpp>
 #include <foldnorm/layers/layer_norm.hpp>
 #include <foldnorm/layers/linear.hpp>
 #include <foldnorm/layers/parallel_layer_norm.hpp>
@@ -30,7 +31,8 @@
 namespace foldnorm {
 
 template <real_scalar Scalar>
-using Layer = std::variant<Linear<Scalar>, LayerNorm<Scalar>, RMSNorm<Scalar>, PqNorm<Scalar>, Activation<Scalar>>;
+using Layer = std::variant<Linear<Scalar>, CenteredLinear<Scalar>, LayerNorm<Scalar>, RMSNorm<Scalar>, PqNorm<Scalar>,
+                           Activation<Scalar>>;
 
 template <class L>
 concept keeps_statistics = requires {
@@ -166,7 +168,7 @@ class Sequential {
     return activations.steps[i - 1].output;
   }
   static std::string layer_word(Layer<Scalar> const& any) {
-    constexpr char const* words[] = {"linear", "layer_norm", "rms_norm", "pq_norm"};
+    constexpr char const* words[] = {"linear", "centered_linear", "layer_norm", "rms_norm", "pq_norm"};
     if (auto const* const activation = std::get_if<Activation<Scalar>>(&any)) {
       return std::string(to_string(activation->kind()));
     }
@@ -192,7 +194,7 @@ std::ostream& operator<<(std::ostream& out, Sequential<Scalar> const& network) {
         [&](auto const& layer) {
           using L = std::remove_cvref_t<decltype(layer)>;
           out << layer.out_features();
-          if constexpr (std::same_as<L, Linear<Scalar>>) {
+          if constexpr (std::same_as<L, Linear<Scalar>> || std::same_as<L, CenteredLinear<Scalar>>) {
             out << " from " << layer.in_features();
           } else if constexpr (!std::same_as<L, Activation<Scalar>>) {
             if (layer.norm_size() != layer.in_features()) out << " in groups of " << layer.norm_size();
