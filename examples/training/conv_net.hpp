@@ -62,6 +62,7 @@ class ConvNet {
   }
 
   Index input_features() const { return 1; }
+  static Matrix<Scalar> const& logits(Activations const& a) { return a.logits; }
 
   // x: 1 x (side^2 n). Returns the logits (classes x n), which live in the activations.
   Matrix<Scalar> const& forward(ConstMatrixRef<Scalar> x, Activations& a, Pass pass = Pass::training) const {

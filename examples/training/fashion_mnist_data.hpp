@@ -126,12 +126,14 @@ inline ImageSet average_down(ImageSet const& set, Index side) {
 
 // Copies the chosen images into the columns of `pixels` (pixels of an image x chosen.size(), resized), scaled to mean 0
 // and deviation 1 over the training set.
-inline void gather_images(ImageSet const& set, std::span<Index const> chosen, Matrix<float>& pixels) {
-  constexpr float mean = 72.94f;  // of all training pixels, in grey levels of 0 .. 255
-  constexpr float deviation = 90.02f;
+template <real_scalar Scalar>
+void gather_images(ImageSet const& set, std::span<Index const> chosen, Matrix<Scalar>& pixels) {
+  constexpr auto mean = Scalar(72.94);  // of all training pixels, in grey levels of 0 .. 255
+  constexpr auto deviation = Scalar(90.02);
   pixels.resize(set.pixels.rows(), static_cast<Index>(chosen.size()));
   for (Index j = 0; j < pixels.cols(); ++j) {
-    pixels.col(j) = (set.pixels.col(chosen[static_cast<std::size_t>(j)]).cast<float>().array() - mean) / deviation;
+    pixels.col(j) =
+        (set.pixels.col(chosen[static_cast<std::size_t>(j)]).template cast<Scalar>().array() - mean) / deviation;
   }
 }
 

@@ -12,6 +12,7 @@
 #include "training/linear.hpp"
 #include "training/loss.hpp"
 #include "training/mlp.hpp"
+#include "training/model_testing.hpp"
 #include "training/norm.hpp"
 #include "training/relu.hpp"
 #include "training/vision_transformer.hpp"
@@ -23,63 +24,6 @@ namespace {
 
 using namespace foldnorm;
 using namespace foldnorm::training;
-using M = Matrix<double>;
-
-// (8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x - 2h))) / 12h with h = 1e-5: some 1e-11 from rounding, and h^4 = 1e-20
-// times the fifth derivative, 1 / s^5 where a norm's group has deviation s. (Two points leave h^2 / s^3: 1e-5 for the s
-// of some hundredths that random groups of three or four features do have.)
-template <class Loss>
-M central_differences(M& at, Loss const& loss) {
-  constexpr double h = 1e-5;
-  M gradient(at.rows(), at.cols());
-  for (Index i = 0; i < at.size(); ++i) {
-    double const x = at(i);
-    auto const difference = [&](double step) {
-      at(i) = x + step;
-      double const above = loss();
-      at(i) = x - step;
-      return above - loss();
-    };
-    gradient(i) = (8 * difference(h) - difference(2 * h)) / (12 * h);
-    at(i) = x;
-  }
-  return gradient;
-}
-
-void check_close(M const& a, M const& b, double tolerance) {
-  REQUIRE(a.rows() == b.rows());
-  REQUIRE(a.cols() == b.cols());
-  CHECK((a - b).cwiseAbs().maxCoeff() <= tolerance * (1 + b.cwiseAbs().maxCoeff()));
-}
-
-constexpr double gradient_tolerance = 1e-8;  // a hundred times the error of the differences
-constexpr double graph_tolerance = 1e-13;    // both in double, networks of about ten layers
-
-M random_normal(Index rows, Index columns, std::mt19937_64& random) {
-  return random_matrix<double>(rows, columns, 1, random);
-}
-
-// Gains, shifts and biases away from the 0 and 1 of the initialisation, which would hide mistakes.
-void scatter(NamedMatrices<double>& parameters, std::mt19937_64& random) {
-  for (auto& [name, matrix] : parameters) matrix += 0.3 * random_normal(matrix.rows(), matrix.cols(), random);
-}
-
-// The gradients of the cross-entropy with respect to every parameter of a model.
-template <class Model>
-void check_model_gradients(Model& model, M const& x, std::vector<int> const& labels) {
-  typename Model::Activations activations;
-  M dlogits;
-  auto const loss = [&] { return softmax_cross_entropy(model.forward(x, activations), labels, 1.0, dlogits).loss; };
-  loss();
-  NamedMatrices<double> gradients = zeros_like(model.parameters);
-  M const dlogits_kept = dlogits;
-  model.backward(x, dlogits_kept, activations, gradients);
-  for (auto& [name, matrix] : model.parameters) {
-    INFO(name);
-    check_close(gradients.at(name), central_differences(matrix, loss), gradient_tolerance);
-  }
-}
-
 // The model's forward pass, its graph's evaluation, and both again after folding every norm.
 template <class Model>
 void check_graph_and_fold(Model const& model, M const& image) {
@@ -213,19 +157,19 @@ TEST_CASE("Neighbourhoods: the nine pixels around every second pixel, zeros outs
   CHECK(gathered.cwiseProduct(dy).sum() == Approx(x.cwiseProduct(scattered).sum()).epsilon(1e-13));
 }
 
-TEST_CASE("Attention: gradients equal central differences") {
+TEST_CASE("Attention: gradients equal central differences, also where later keys are hidden") {
   std::mt19937_64 random(3);
-  Attention const attention{.heads = 2, .tokens = 3};
+  Attention const attention{.heads = 2, .tokens = 3, .causal = GENERATE(false, true)};
   M qkv = random_normal(12, 6, random);  // two sequences, four features
   M const dy = random_normal(4, 6, random);
-  M y, probabilities, dqkv;
+  M y, probabilities, dqkv(12, 6);
   auto const loss = [&] {
-    attention.forward(qkv, y, probabilities);
+    attention.forward(Attention::operands(qkv), y, probabilities);
     return y.cwiseProduct(dy).sum();
   };
   loss();
   check_close(probabilities.colwise().sum(), M::Ones(1, probabilities.cols()), 1e-15);
-  attention.backward(dy, qkv, probabilities, dqkv);
+  attention.backward(dy, Attention::operands(qkv), probabilities, Attention::gradients(dqkv));
   check_close(dqkv, central_differences(qkv, loss), gradient_tolerance);
 }
 
@@ -234,9 +178,9 @@ TEST_CASE("Attention: a sequence does not see its neighbour in the batch") {
   Attention const attention{.heads = 2, .tokens = 3};
   M qkv = random_normal(12, 6, random);
   M y, changed, probabilities;
-  attention.forward(qkv, y, probabilities);
+  attention.forward(Attention::operands(qkv), y, probabilities);
   qkv.rightCols(3).setConstant(9);
-  attention.forward(qkv, changed, probabilities);
+  attention.forward(Attention::operands(qkv), changed, probabilities);
   CHECK(changed.leftCols(3) == y.leftCols(3));
 }
 

@@ -61,6 +61,7 @@ class Mlp {
       : Mlp(widths.front(), normalized_blocks({widths.begin() + 1, widths.end() - 1}), widths.back(), random) {}
 
   Index input_features() const { return inputs_; }
+  static Matrix<Scalar> const& logits(Activations const& a) { return a.logits; }
 
   // x: input_features x n. Returns the logits (classes x n), which live in the activations.
   Matrix<Scalar> const& forward(ConstMatrixRef<Scalar> x, Activations& a, Pass pass = Pass::training) const {

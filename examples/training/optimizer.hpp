@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// training/optimizer.hpp -- SGD with momentum, AdamW, and a learning rate with warm-up and cosine decay.
+// training/optimizer.hpp -- SGD with momentum, Adam and AdamW, and a learning rate with warm-up and cosine decay.
 //
 // An optimizer owns its state by parameter name and changes the parameters in update(parameters, gradients, rate).
 // Weight decay acts on matrices and spares vectors (biases, gamma, beta).
@@ -47,7 +47,7 @@ class Sgd {
 };
 
 // m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2,   w <- w - rate (m' / (sqrt(v') + eps) + decay w)
-// with m' = m / (1 - b1^t), v' = v / (1 - b2^t). Loshchilov & Hutter, arXiv:1711.05101.
+// with m' = m / (1 - b1^t), v' = v / (1 - b2^t). Loshchilov & Hutter, arXiv:1711.05101. Adam is AdamW without decay.
 template <real_scalar Scalar>
 class AdamW {
  public:

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 // training/trainer.hpp -- train a model on an image set, and run it over one: each minibatch on two threads.
 //
-// A model has: parameters, Activations, input_features(), forward(x, activations) -> logits, and
-// backward(x, dlogits, activations, gradients). Images are columns; a model that reads tokens sees each image as
-// image_pixels / input_features() columns.
+// What a model has to have: batch_gradients.hpp.
 #pragma once
 
+#include "batch_gradients.hpp"
 #include "fashion_mnist_data.hpp"
 #include "loss.hpp"
 #include "named_matrices.hpp"
@@ -13,7 +12,7 @@
 #include "workers.hpp"
 
 #include <algorithm>
-#include <array>
+#include <cstdint>
 #include <numeric>
 #include <random>
 #include <span>
@@ -21,19 +20,11 @@
 
 namespace foldnorm::training {
 
-// Fixed, not the number of cores: the split decides the order of the sums, so results depend on the seed alone.
-inline constexpr int worker_count = 2;
-
 struct TrainingPlan {
   int epochs = 5;
   Index batch_size = 128;
+  std::uint64_t seed = 1;  // of dropout and stochastic depth
 };
-
-// The images of a batch as a model's input: input_features x tokens, in the same memory.
-template <class Model>
-Eigen::Map<Matrix<float> const> as_input(Model const& model, Matrix<float> const& pixels) {
-  return {pixels.data(), model.input_features(), pixels.size() / model.input_features()};
-}
 
 // One pass per epoch over the images in a new random order; a last batch that is not full is left out.
 // `rate_at` gives the learning rate for a progress in [0, 1]; `report(epochs_done, loss, accuracy)` is called after
@@ -41,16 +32,8 @@ Eigen::Map<Matrix<float> const> as_input(Model const& model, Matrix<float> const
 template <class Model, class Optimizer, class RateAt, class Report>
 void train(Model& model, ImageSet const& images, TrainingPlan plan, Optimizer optimizer, RateAt const& rate_at,
            std::mt19937_64& random, Report const& report) {
-  struct Worker {
-    Matrix<float> pixels, dlogits;
-    std::vector<int> labels;
-    typename Model::Activations activations;
-    NamedMatrices<float> gradients;
-    LossSums sums;
-  };
-  std::array<Worker, worker_count> workers;
-  for (Worker& worker : workers) worker.gradients = zeros_like(model.parameters);
-
+  using Scalar = typename Model::Scalar;
+  BatchGradients<Model> batch_gradients(model, plan.seed);
   std::vector<Index> order(static_cast<std::size_t>(images.size()));
   std::iota(order.begin(), order.end(), Index{0});
   Index const batches = images.size() / plan.batch_size;
@@ -58,30 +41,18 @@ void train(Model& model, ImageSet const& images, TrainingPlan plan, Optimizer op
     std::shuffle(order.begin(), order.end(), random);
     LossSums epoch_sums;
     for (Index batch = 0; batch < batches; ++batch) {
-      run_workers(worker_count, [&](int index) {
-        Worker& worker = workers[static_cast<std::size_t>(index)];
-        Index const first = batch * plan.batch_size + plan.batch_size * index / worker_count;
-        Index const end = batch * plan.batch_size + plan.batch_size * (index + 1) / worker_count;
-        auto const chosen =
-            std::span(order).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(end - first));
-        gather_images(images, chosen, worker.pixels);
-        worker.labels.clear();
-        for (Index const image : chosen) worker.labels.push_back(images.labels[static_cast<std::size_t>(image)]);
-
-        auto const x = as_input(model, worker.pixels);
-        Matrix<float> const& logits = model.forward(x, worker.activations);
-        worker.sums =
-            softmax_cross_entropy(logits, worker.labels, 1 / static_cast<float>(plan.batch_size), worker.dlogits);
-        set_zero(worker.gradients);
-        model.backward(x, worker.dlogits, worker.activations, worker.gradients);
-      });
-      for (Worker const& worker : workers) {
-        if (&worker != &workers[0]) add_to(workers[0].gradients, worker.gradients);
-        epoch_sums.loss += worker.sums.loss;
-        epoch_sums.correct += worker.sums.correct;
-      }
+      LossSums const sums =
+          batch_gradients.compute(model, plan.batch_size, [&](Index begin, Index end, Samples<Scalar>& samples) {
+            auto const chosen = std::span(order).subspan(static_cast<std::size_t>(batch * plan.batch_size + begin),
+                                                         static_cast<std::size_t>(end - begin));
+            gather_images(images, chosen, samples.inputs);
+            samples.labels.clear();
+            for (Index const image : chosen) samples.labels.push_back(images.labels[static_cast<std::size_t>(image)]);
+          });
+      epoch_sums.loss += sums.loss;
+      epoch_sums.correct += sums.correct;
       double const epochs_done = epoch + static_cast<double>(batch + 1) / static_cast<double>(batches);
-      optimizer.update(model.parameters, workers[0].gradients, rate_at(epochs_done / plan.epochs));
+      optimizer.update(model.parameters, batch_gradients.gradients(), rate_at(epochs_done / plan.epochs));
       double const seen = static_cast<double>((batch + 1) * plan.batch_size);
       report(epochs_done, epoch_sums.loss / seen, static_cast<double>(epoch_sums.correct) / seen);
     }
@@ -91,19 +62,20 @@ void train(Model& model, ImageSet const& images, TrainingPlan plan, Optimizer op
 // What a model computes of every image of a set: read(activations) after a forward pass of a batch is features x images
 // of that batch. Precondition: the set is not empty.
 template <class Model, class Read>
-Matrix<float> outputs_of(Model const& model, ImageSet const& images, Read const& read) {
+Matrix<typename Model::Scalar> outputs_of(Model const& model, ImageSet const& images, Read const& read) {
   constexpr Index batch = 125;  // 125 images x 16 tokens x 64 features of float: an activation takes half of L2
-  Matrix<float> outputs;
+  using M = Matrix<typename Model::Scalar>;
+  M outputs;
   auto const fill = [&](Index begin, Index end) {
     typename Model::Activations activations;
-    Matrix<float> pixels;
+    M pixels;
     std::vector<Index> chosen;
     for (Index first = begin; first < end; first += batch) {
       chosen.resize(static_cast<std::size_t>(std::min(batch, end - first)));
       std::iota(chosen.begin(), chosen.end(), first);
       gather_images(images, chosen, pixels);
       model.forward(as_input(model, pixels), activations, Pass::inference);
-      Matrix<float> const& found = read(activations);
+      M const& found = read(activations);
       if (outputs.size() == 0) outputs.resize(found.rows(), images.size());
       outputs.middleCols(first, pixels.cols()) = found;
     }
@@ -117,13 +89,14 @@ Matrix<float> outputs_of(Model const& model, ImageSet const& images, Read const&
 
 // The logits (classes x images) of a whole set.
 template <class Model>
-Matrix<float> logits_of(Model const& model, ImageSet const& images) {
+Matrix<typename Model::Scalar> logits_of(Model const& model, ImageSet const& images) {
   return outputs_of(
-      model, images, [](auto const& activations) -> auto const& { return activations.logits; });
+      model, images, [&](auto const& activations) -> auto const& { return model.logits(activations); });
 }
 
 // The share of right predictions.
-inline double accuracy(Matrix<float> const& logits, std::vector<int> const& labels) {
+template <real_scalar Scalar>
+double accuracy(Matrix<Scalar> const& logits, std::vector<int> const& labels) {
   std::vector<Index> const predicted = predictions(logits);
   Index correct = 0;
   for (std::size_t i = 0; i < labels.size(); ++i) correct += predicted[i] == labels[i];

@@ -83,6 +83,7 @@ class VisionTransformer {
   }
 
   Index input_features() const { return sizes_.patch_pixels; }
+  static Matrix<Scalar> const& logits(Activations const& a) { return a.logits; }
 
   // x: patch_pixels x (tokens n), the tokens of an image next to each other. Returns the logits (classes x n), which
   // live in the activations.
@@ -96,7 +97,7 @@ class VisionTransformer {
       typename Activations::Block& b = a.blocks[i];
       norms[2 * i].forward(parameters, *stream, b.attention_input, a.norms[2 * i], pass);
       blocks_[i].qkv.template forward<Scalar>(parameters, b.attention_input, b.qkv);
-      attention_.forward(b.qkv, b.mixed, b.probabilities);
+      attention_.forward(Attention::operands(b.qkv), b.mixed, b.probabilities);
       blocks_[i].project.template forward<Scalar>(parameters, b.mixed, b.middle);
       b.middle += *stream;
 
@@ -137,7 +138,8 @@ class VisionTransformer {
       a.dstream += a.dwide;
 
       blocks_[i].project.template backward<Scalar>(parameters, b.mixed, a.dstream, gradients, a.dnarrow);
-      attention_.backward(a.dnarrow, b.qkv, b.probabilities, a.dqkv);
+      a.dqkv.resize(b.qkv.rows(), b.qkv.cols());
+      attention_.backward(a.dnarrow, Attention::operands(b.qkv), b.probabilities, Attention::gradients(a.dqkv));
       blocks_[i].qkv.template backward<Scalar>(parameters, b.attention_input, a.dqkv, gradients, a.dnarrow);
       norm_backward(2 * i, i == 0 ? a.embedded : a.blocks[i - 1].output, a.dwide);
       a.dstream += a.dwide;
