@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <random>
+#include <span>
 #include <vector>
 
 namespace foldnorm::training {
@@ -42,16 +43,17 @@ class BatchGradients {
     for (Worker& worker : workers_) worker.gradients = zeros_like(model.parameters);
   }
 
-  // Sums of the loss over the samples 0 .. batch_size - 1, which load(begin, end, samples) fetches in parts;
-  // gradients() then are those of the mean loss.
-  template <class Load>
-  LossSums compute(Model const& model, Index batch_size, Load const& load) {
+  // Sums of the loss over the samples `chosen` of the data; gradients() then are those of the mean loss.
+  template <class Data>
+  LossSums compute(Model const& model, Data const& data, std::span<Index const> chosen) {
+    Index const batch_size = static_cast<Index>(chosen.size());
     ++step_;
     int const count = static_cast<int>(workers_.size());
     run_workers(count, [&](int index) {
       Worker& worker = workers_[static_cast<std::size_t>(index)];
       Index const begin = batch_size * index / count, end = batch_size * (index + 1) / count;
-      load(begin, end, worker.samples);
+      load_samples(data, chosen.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
+                   worker.samples);
       if constexpr (requires { worker.activations.random; }) {
         std::seed_seq seeds{seed_, step_, static_cast<std::uint64_t>(index)};
         worker.activations.random.seed(seeds);
@@ -67,13 +69,19 @@ class BatchGradients {
     LossSums sums;
     for (Worker const& worker : workers_) {
       if (&worker != &workers_[0]) add_to(workers_[0].gradients, worker.gradients);
-      sums.loss += worker.sums.loss;
-      sums.correct += worker.sums.correct;
+      sums += worker.sums;
     }
     return sums;
   }
 
   NamedMatrices<Scalar>& gradients() { return workers_[0].gradients; }
+
+  // Seconds that norms took, in all threads together, since the last call.
+  double take_norm_seconds() {
+    double seconds = 0;
+    for (Worker& worker : workers_) seconds += Model::take_norm_seconds(worker.activations);
+    return seconds;
+  }
 
  private:
   struct Worker {

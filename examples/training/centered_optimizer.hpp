@@ -12,6 +12,7 @@
 #include <foldnorm/kernels/center.hpp>
 
 #include "named_matrices.hpp"
+#include "optimizer.hpp"
 
 #include <string>
 #include <utility>
@@ -43,11 +44,11 @@ void center_named(std::vector<Centering> const& centerings, NamedMatrices<Scalar
   }
 }
 
-template <real_scalar Scalar, class Optimizer>
+template <real_scalar Scalar>
 class CenteredOptimizer {
  public:
   // Centers `parameters`, which from here on hold W, and keeps V.
-  CenteredOptimizer(Optimizer optimizer, std::vector<Centering> centerings, NamedMatrices<Scalar>& parameters)
+  CenteredOptimizer(Update<Scalar> optimizer, std::vector<Centering> centerings, NamedMatrices<Scalar>& parameters)
       : optimizer_(std::move(optimizer)), centerings_(std::move(centerings)) {
     for (Centering const& centering : centerings_) {
       stored_[centering.parameter] = parameters.at(centering.parameter);
@@ -59,7 +60,7 @@ class CenteredOptimizer {
   void update(NamedMatrices<Scalar>& parameters, NamedMatrices<Scalar>& gradients, double rate) {
     center_named(centerings_, gradients, gradients);
     exchange(parameters);
-    optimizer_.update(parameters, gradients, rate);
+    optimizer_(parameters, gradients, rate);
     exchange(parameters);
     center_named(centerings_, stored_, parameters);
   }
@@ -75,7 +76,7 @@ class CenteredOptimizer {
     for (auto& [name, v] : stored_) v.swap(parameters.at(name));
   }
 
-  Optimizer optimizer_;
+  Update<Scalar> optimizer_;
   std::vector<Centering> centerings_;
   NamedMatrices<Scalar> stored_;  // V of what is centered
 };

@@ -6,6 +6,7 @@
 // quartiles of A/A is not established.
 #pragma once
 
+#include "quartiles.hpp"
 #include "trainer.hpp"
 
 #include <algorithm>
@@ -15,17 +16,6 @@
 #include <vector>
 
 namespace foldnorm::training {
-
-struct Quartiles {
-  double lower = 0, median = 0, upper = 0;
-};
-
-// Precondition: not empty.
-inline Quartiles quartiles(std::vector<double> values) {
-  std::ranges::sort(values);
-  auto const at = [&](std::size_t quarter) { return values[(values.size() - 1) * quarter / 4]; };
-  return {at(1), at(2), at(3)};
-}
 
 struct ForwardTiming {
   double before = 0, after = 0;                        // seconds per batch, medians

@@ -48,8 +48,8 @@ class GraphNetwork {
   };
 
   // Throws std::invalid_argument for a graph without exactly one input (or ids) and one output, an operator that cannot
-  // be trained here, a norm whose gamma and beta are not called NAME.gamma and NAME.beta, or parameters that are
-  // missing.
+  // be trained here, a norm whose gamma and beta are not called PREFIX.gamma and PREFIX.beta, or parameters that
+  // are missing.
   GraphNetwork(Graph graph, NamedMatrices<Scalar> values, Options options = {});
 
   Graph const& describe() const { return graph_; }

@@ -91,7 +91,7 @@ void GraphNetwork<Scalar>::check(Node const& node) const {
   if (node.op == layer_norm || node.op == rms_norm) {
     Norm const expected = norm(node);
     if (name(node, Key::gamma) != expected.gamma() || name(node, Key::beta) != expected.beta()) {
-      refuse(node, "gamma and beta are to be called after the norm");
+      refuse(node, "gamma and beta are to be called PREFIX.gamma and PREFIX.beta");
     }
   }
   if (node.op == linear && graph_.parameter(node.parameter(Key::weight)).is_table) refuse(node, "tied to an embedding");
@@ -99,11 +99,13 @@ void GraphNetwork<Scalar>::check(Node const& node) const {
 
 template <real_scalar Scalar>
 Norm GraphNetwork<Scalar>::norm(Node const& node) const {
+  std::string const gamma = name(node, Key::gamma);
   return {.name = node.name,
           .kind = node.op == Operator::layer_norm ? NormKind::layer_norm : NormKind::rms_norm,
           .norm_size = node.features / node.count(Key::groups),
-          .affine = node.parameter(Key::gamma).present(),
-          .eps = node.number(Key::eps)};
+          .affine = !gamma.empty(),
+          .eps = node.number(Key::eps),
+          .shared_name = gamma.substr(0, gamma.rfind(".gamma"))};
 }
 
 template <real_scalar Scalar>

@@ -13,6 +13,16 @@ namespace foldnorm::training {
 struct LossSums {
   double loss = 0;  // summed over the samples, in nats
   Index correct = 0;
+  Index samples = 0;
+
+  double mean_loss() const { return loss / static_cast<double>(samples); }
+  double accuracy() const { return static_cast<double>(correct) / static_cast<double>(samples); }
+  LossSums& operator+=(LossSums const& other) {
+    loss += other.loss;
+    correct += other.correct;
+    samples += other.samples;
+    return *this;
+  }
 };
 
 // The class with the largest logit of each column (the first of equals).
@@ -28,7 +38,7 @@ std::vector<Index> predictions(Eigen::MatrixBase<Logits> const& logits) {
 template <real_scalar Scalar>
 LossSums softmax_cross_entropy(Matrix<Scalar> const& logits, std::span<int const> labels, Scalar weight,
                                Matrix<Scalar>& dlogits) {
-  LossSums sums;
+  LossSums sums{.samples = logits.cols()};
   dlogits.resize(logits.rows(), logits.cols());
   for (Index j = 0; j < logits.cols(); ++j) {
     Index const label = labels[static_cast<std::size_t>(j)];

@@ -25,14 +25,15 @@ struct NormActivations {
 };
 
 struct Norm {
-  std::string name;  // of the graph's node, and the prefix of the parameters gamma and beta (m x 1)
+  std::string name;  // of the graph's node
   NormKind kind = NormKind::layer_norm;
   Index norm_size = 0;  // features per group, a divisor of m; 0: all
   bool affine = true;   // are there a gamma and a beta?
   double eps = 1e-5;
+  std::string shared_name = {};  // prefix of the parameters gamma and beta (m x 1), where it is not the norm's name
 
-  std::string gamma() const { return affine ? name + ".gamma" : ""; }
-  std::string beta() const { return affine ? name + ".beta" : ""; }
+  std::string gamma() const { return affine ? prefix() + ".gamma" : ""; }
+  std::string beta() const { return affine ? prefix() + ".beta" : ""; }
 
   template <real_scalar Scalar>
   void initialize(Index features, NamedMatrices<Scalar>& parameters) const {
@@ -68,6 +69,7 @@ struct Norm {
   }
 
  private:
+  std::string const& prefix() const { return shared_name.empty() ? name : shared_name; }
   Index group_features(Index features) const { return norm_size > 0 ? norm_size : features; }
 
   template <real_scalar Scalar>

@@ -7,9 +7,10 @@
 
 #include "named_matrices.hpp"
 
-#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numbers>
+#include <utility>
 
 namespace foldnorm::training {
 
@@ -85,5 +86,15 @@ class AdamW {
   Scalar power1_ = 1;  // beta1^t
   Scalar power2_ = 1;  // beta2^t
 };
+
+// Any of them: (parameters, gradients, rate), for code that is not to be compiled for each.
+template <real_scalar Scalar>
+using Update = std::function<void(NamedMatrices<Scalar>&, NamedMatrices<Scalar>&, double)>;
+
+template <real_scalar Scalar, class Optimizer>
+Update<Scalar> as_update(Optimizer optimizer) {
+  return [optimizer = std::move(optimizer)](NamedMatrices<Scalar>& parameters, NamedMatrices<Scalar>& gradients,
+                                            double rate) mutable { optimizer.update(parameters, gradients, rate); };
+}
 
 }  // namespace foldnorm::training

@@ -12,6 +12,8 @@
 #include "workers.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <numeric>
 #include <random>
@@ -26,37 +28,81 @@ struct TrainingPlan {
   std::uint64_t seed = 1;  // of dropout and stochastic depth
 };
 
-// One pass per epoch over the images in a new random order; a last batch that is not full is left out.
+// The images `chosen` of a set, and their labels.
+template <real_scalar Scalar>
+void load_samples(ImageSet const& images, std::span<Index const> chosen, Samples<Scalar>& samples) {
+  gather_images(images, chosen, samples.inputs);
+  samples.labels.clear();
+  for (Index const image : chosen) samples.labels.push_back(images.labels[static_cast<std::size_t>(image)]);
+}
+
+// Batches in an order that a seed decides, for trainings that are compared step by step. Starts again when all samples
+// were seen.
+class BatchOrder {
+ public:
+  BatchOrder(Index samples, Index batch_size, std::uint64_t seed)
+      : order_(static_cast<std::size_t>(samples)), batch_size_(static_cast<std::size_t>(batch_size)) {
+    std::iota(order_.begin(), order_.end(), Index{0});
+    std::mt19937_64 random(seed);
+    std::shuffle(order_.begin(), order_.end(), random);
+  }
+  std::span<Index const> batch(int step) const {
+    std::size_t const batches = order_.size() / batch_size_;
+    return std::span(order_).subspan(static_cast<std::size_t>(step) % batches * batch_size_, batch_size_);
+  }
+
+ private:
+  std::vector<Index> order_;
+  std::size_t batch_size_;
+};
+
+// One pass per epoch over the samples in a new random order; a last batch that is not full is left out. `data` has
+// size(), and load_samples as above.
 // `rate_at` gives the learning rate for a progress in [0, 1]; `report(epochs_done, loss, accuracy)` is called after
 // every batch with the means over the current epoch so far.
-template <class Model, class Optimizer, class RateAt, class Report>
-void train(Model& model, ImageSet const& images, TrainingPlan plan, Optimizer optimizer, RateAt const& rate_at,
+template <class Model, class Data, class Optimizer, class RateAt, class Report>
+void train(Model& model, Data const& data, TrainingPlan plan, Optimizer optimizer, RateAt const& rate_at,
            std::mt19937_64& random, Report const& report) {
-  using Scalar = typename Model::Scalar;
   BatchGradients<Model> batch_gradients(model, plan.seed);
-  std::vector<Index> order(static_cast<std::size_t>(images.size()));
+  std::vector<Index> order(static_cast<std::size_t>(data.size()));
   std::iota(order.begin(), order.end(), Index{0});
-  Index const batches = images.size() / plan.batch_size;
+  Index const batches = data.size() / plan.batch_size;
   for (int epoch = 0; epoch < plan.epochs; ++epoch) {
     std::shuffle(order.begin(), order.end(), random);
     LossSums epoch_sums;
     for (Index batch = 0; batch < batches; ++batch) {
-      LossSums const sums =
-          batch_gradients.compute(model, plan.batch_size, [&](Index begin, Index end, Samples<Scalar>& samples) {
-            auto const chosen = std::span(order).subspan(static_cast<std::size_t>(batch * plan.batch_size + begin),
-                                                         static_cast<std::size_t>(end - begin));
-            gather_images(images, chosen, samples.inputs);
-            samples.labels.clear();
-            for (Index const image : chosen) samples.labels.push_back(images.labels[static_cast<std::size_t>(image)]);
-          });
-      epoch_sums.loss += sums.loss;
-      epoch_sums.correct += sums.correct;
+      auto const chosen = std::span(order).subspan(static_cast<std::size_t>(batch * plan.batch_size),
+                                                   static_cast<std::size_t>(plan.batch_size));
+      epoch_sums += batch_gradients.compute(model, data, chosen);
       double const epochs_done = epoch + static_cast<double>(batch + 1) / static_cast<double>(batches);
       optimizer.update(model.parameters, batch_gradients.gradients(), rate_at(epochs_done / plan.epochs));
-      double const seen = static_cast<double>((batch + 1) * plan.batch_size);
-      report(epochs_done, epoch_sums.loss / seen, static_cast<double>(epoch_sums.correct) / seen);
+      report(epochs_done, epoch_sums.mean_loss(), epoch_sums.accuracy());
     }
   }
+}
+
+// The loss over all samples, without dropout.
+template <class Model, class Data>
+LossSums test(Model const& model, Data const& data) {
+  using Scalar = typename Model::Scalar;
+  constexpr Index batch = 100;
+  std::array<LossSums, worker_count> sums;
+  run_workers(worker_count, [&](int index) {
+    typename Model::Activations activations;
+    Samples<Scalar> samples;
+    Matrix<Scalar> unused;
+    std::vector<Index> chosen;
+    Index const begin = data.size() * index / worker_count, end = data.size() * (index + 1) / worker_count;
+    for (Index first = begin; first < end; first += batch) {
+      chosen.resize(static_cast<std::size_t>(std::min(batch, end - first)));
+      std::iota(chosen.begin(), chosen.end(), first);
+      load_samples(data, chosen, samples);
+      Matrix<Scalar> const& logits = model.forward(as_input(model, samples.inputs), activations, Pass::inference);
+      sums[static_cast<std::size_t>(index)] += softmax_cross_entropy<Scalar>(logits, samples.labels, 1, unused);
+    }
+  });
+  for (int index = 1; index < worker_count; ++index) sums[0] += sums[static_cast<std::size_t>(index)];
+  return sums[0];
 }
 
 // What a model computes of every image of a set: read(activations) after a forward pass of a batch is features x images

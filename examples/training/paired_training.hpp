@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// training/paired_training.hpp -- one network in two forms, LayerNorm and centered weights with RMSNorm, trained step
+// by step on the same values and batches.
+#pragma once
+
+#include <foldnorm/graph/find_foldable_norms.hpp>
+
+#include "batch_gradients.hpp"
+#include "centered_optimizer.hpp"
+#include "graph_network.hpp"
+#include "initial_parameters.hpp"
+#include "optimizer.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <random>
+#include <span>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+namespace foldnorm::training {
+
+// The same network with a layer_norm, and with an rms_norm, wherever a norm stands.
+struct NormPair {
+  Graph layer_norm, rms_norm;
+  GraphNetworkOptions options;
+
+  // What a centered training centers. Throws std::invalid_argument if the training is not LayerNorm's then.
+  std::vector<Centering> centerings() const {
+    FoldReport const report = find_foldable_norms(layer_norm, {.mode = FoldMode::training});
+    for (Verdict const& norm : report.norms) {
+      if (!norm.folds()) throw std::invalid_argument("NormPair: " + norm.name + " does not fold in training");
+    }
+    return report.centerings;
+  }
+};
+
+enum class WeightCentering { off, on };  // off: LayerNorm
+
+template <real_scalar Scalar>
+class PairedTraining {
+ public:
+  using MakeUpdate = std::function<Update<Scalar>(NamedMatrices<Scalar> const&)>;
+
+  PairedTraining(NormPair const& pair, WeightCentering centering, MakeUpdate const& make, std::uint64_t seed,
+                 int workers = worker_count)
+      : network_(centering == WeightCentering::on ? pair.rms_norm : pair.layer_norm, start(pair, seed), pair.options),
+        gradients_(network_, seed, workers),
+        update_(make(network_.parameters)) {
+    if (centering == WeightCentering::on) centered_.emplace(update_, pair.centerings(), network_.parameters);
+  }
+
+  // Returns the mean loss before the step.
+  template <class Data>
+  double step(Data const& data, std::span<Index const> chosen, double rate) {
+    LossSums const sums = gradients_.compute(network_, data, chosen);
+    NamedMatrices<Scalar>& gradients = gradients_.gradients();
+    centered_ ? centered_->update(network_.parameters, gradients, rate) : update_(network_.parameters, gradients, rate);
+    return sums.mean_loss();
+  }
+
+  // As the optimizer sees them.
+  NamedMatrices<Scalar> stored() const {
+    return centered_ ? centered_->stored(network_.parameters) : network_.parameters;
+  }
+  GraphNetwork<Scalar> const& network() const { return network_; }
+  double take_norm_seconds() { return gradients_.take_norm_seconds(); }
+
+ private:
+  static NamedMatrices<Scalar> start(NormPair const& pair, std::uint64_t seed) {
+    std::mt19937_64 random(seed);
+    return initial_parameters<Scalar>(pair.layer_norm, random, pair.options.tokens);
+  }
+
+  GraphNetwork<Scalar> network_;
+  BatchGradients<GraphNetwork<Scalar>> gradients_;
+  Update<Scalar> update_;
+  std::optional<CenteredOptimizer<Scalar>> centered_;
+};
+
+// The largest difference between two models' parameters, each matrix relative to its largest entry in `a`.
+template <real_scalar Scalar>
+double parameter_distance(NamedMatrices<Scalar> const& a, NamedMatrices<Scalar> const& b) {
+  double largest = 0;
+  for (auto const& [name, m] : a) {
+    double const size = static_cast<double>(m.cwiseAbs().maxCoeff());
+    double const difference = static_cast<double>((m - b.at(name)).cwiseAbs().maxCoeff());
+    if (difference > 0) largest = std::max(largest, difference / size);
+  }
+  return largest;
+}
+
+}  // namespace foldnorm::training
