@@ -71,8 +71,9 @@ bool compare_trajectories(Task const& task, Options const& options) {
   bool holds = true;
   std::printf("  %d steps in double            parameters apart    loss apart   loss first, last\n", options.steps);
   for (auto const& [name, rate, make] : optimizers<double>()) {
-    PairedTraining<double> plain(task.networks, WeightCentering::off, make, options.seed);
-    PairedTraining<double> centered(task.networks, WeightCentering::on, make, options.seed);
+    auto const start = task.networks.start<double>(options.seed);
+    PairedTraining<double> plain(task.networks, {}, make, start, options.seed);
+    PairedTraining<double> centered(task.networks, task.networks.centerings(), make, start, options.seed);
     BatchOrder const order(task.train.size(), task.batch_size, options.seed);
     double first = 0, last = 0, apart = 0;
     for (int step = 0; step < options.steps; ++step) {
@@ -93,9 +94,10 @@ bool compare_trajectories(Task const& task, Options const& options) {
 // In float: how the two drift apart, beside two LayerNorm trainings that sum a batch's gradients in another order.
 void show_drift(Task const& task, Options const& options) {
   auto const optimizer = optimizers<float>()[0];
-  PairedTraining<float> plain(task.networks, WeightCentering::off, optimizer.make, options.seed);
-  PairedTraining<float> reordered(task.networks, WeightCentering::off, optimizer.make, options.seed, 1);
-  PairedTraining<float> centered(task.networks, WeightCentering::on, optimizer.make, options.seed);
+  auto const start = task.networks.start<float>(options.seed);
+  PairedTraining<float> plain(task.networks, {}, optimizer.make, start, options.seed);
+  PairedTraining<float> reordered(task.networks, {}, optimizer.make, start, options.seed, 1);
+  PairedTraining<float> centered(task.networks, task.networks.centerings(), optimizer.make, start, options.seed);
   BatchOrder const order(task.train.size(), task.batch_size, options.seed);
   CsvLog log(options.out / (task.name + "_drift.csv"), "step,centered,reordered");
   std::printf("  %-30s %14s %26s\n", "float, SGD: apart after step", "centered", "LayerNorm, sums reordered");
@@ -142,10 +144,11 @@ std::array<double, 3> time_centering(NormPair const& pair, NamedMatrices<float> 
 // Seconds of a step on one thread: LayerNorm, centered, LayerNorm again, in turn. Prints the ratios to LayerNorm.
 void show_step_time(Task const& task, Options const& options, Index batch_size) {
   auto const optimizer = optimizers<float>()[0];
-  auto const training = [&](WeightCentering centering) {
-    return PairedTraining<float>(task.networks, centering, optimizer.make, options.seed, 1);
+  auto const training = [&](WeightCentering const& centering) {
+    return PairedTraining<float>(task.networks, centering, optimizer.make, task.networks.start<float>(options.seed),
+                                 options.seed, 1);
   };
-  std::array trainings{training(WeightCentering::off), training(WeightCentering::on), training(WeightCentering::off)};
+  std::array trainings{training({}), training(task.networks.centerings()), training({})};
   BatchOrder const order(task.train.size(), batch_size, options.seed);
   std::array<std::vector<double>, 3> seconds, shares;
   for (int round = -3; round < options.rounds; ++round) {  // three to warm up
@@ -181,7 +184,8 @@ void show_step_time(Task const& task, Options const& options, Index batch_size) 
 // Trains with centered weights, then compares predictions: as trained; LayerNorm on V; that, folded.
 bool show_predictions(Task const& task, Options const& options) {
   auto const optimizer = optimizers<float>()[0];
-  PairedTraining<float> training(task.networks, WeightCentering::on, optimizer.make, options.seed);
+  PairedTraining<float> training(task.networks, task.networks.centerings(), optimizer.make,
+                                 task.networks.start<float>(options.seed), options.seed);
   BatchOrder const order(task.train.size(), task.batch_size, options.seed);
   int const steps = static_cast<int>(task.train.size() / task.batch_size) * options.epochs;
   ProgressBar bar("  " + task.name, steps, "step");
@@ -270,11 +274,21 @@ int main(int argument_count, char* arguments[]) {
       return NormPair{make(sizes, NormKind::layer_norm), make(sizes, NormKind::rms_norm), {.tokens = tokens}};
     };
     bool const mlp = show({"mlp", pair(mlp_graph, MlpSizes{}, 1), images.train, images.test, 128}, options);
-    bool const transformer = show({"transformer", pair(transformer_graph, TransformerSizes{.drop_path = .1}, 16),
-                                   patches.train, patches.test, 64},
-                                  options);
-    std::cout << (mlp && transformer ? "every claim held\n" : "some claim FAILED\n");
-    return mlp && transformer ? 0 : 1;
+    bool const transformer = show(
+        {"transformer", pair(transformer_graph, TransformerSizes{}, 16), patches.train, patches.test, 64}, options);
+    std::printf("transformer with stochastic depth\n");
+    bool const depth =
+        compare_trajectories({"stochastic_depth", pair(transformer_graph, TransformerSizes{.drop_path = .1}, 16),
+                              patches.train, patches.test, 64},
+                             options);
+    std::printf("\nmlp of 8 layers of 64, where norms take more of the time\n");
+    MlpSizes const narrow{.hidden = std::vector<Index>(8, 64)};
+    for (Index const batch_size : {128, 1024}) {
+      show_step_time({"narrow", pair(mlp_graph, narrow, 1), images.train, images.test, 128}, options, batch_size);
+    }
+    bool const holds = mlp && transformer && depth;
+    std::cout << (holds ? "\nevery claim held\n" : "\nsome claim FAILED\n");
+    return holds ? 0 : 1;
   } catch (std::exception const& error) {
     std::cerr << error.what() << '\n';
     return 2;

@@ -70,10 +70,10 @@ GraphNetwork<Scalar>::GraphNetwork(Graph graph, NamedMatrices<Scalar> values, Op
 template <real_scalar Scalar>
 void GraphNetwork<Scalar>::check(Node const& node) const {
   using enum Operator;
-  constexpr Operator known[] = {input,       ids,          linear,    embedding,  add_parameter, scale_channels,
-                                add,         multiply,     identity,  dropout,    drop_path,     relu,
-                                tanh,        sigmoid,      center,    layer_norm, rms_norm,      slice_features,
-                                mean_tokens, merge_tokens, attention, output};
+  constexpr Operator known[] = {input,          ids,         linear,       embedding, add_parameter, scale_channels,
+                                batch_norm,     add,         multiply,     identity,  dropout,       drop_path,
+                                relu,           tanh,        sigmoid,      center,    layer_norm,    rms_norm,
+                                slice_features, mean_tokens, merge_tokens, attention, output};
   if (std::ranges::find(known, node.op) == std::end(known)) refuse(node, "cannot be trained here");
   for (NodeId const other : node.inputs) {
     if (tokens_[at(other)] != tokens_[at(node.inputs[0])]) refuse(node, "operands of different tokens");
@@ -161,6 +161,9 @@ void GraphNetwork<Scalar>::forward_step(Node const& node, std::size_t n, ConstMa
       break;
     case Operator::scale_channels:
       y = parameter(node, Key::value).col(0).asDiagonal() * in(0);
+      break;
+    case Operator::batch_norm:
+      y = (parameter(node, Key::scale).col(0).asDiagonal() * in(0)).colwise() + parameter(node, Key::shift).col(0);
       break;
     case Operator::add:
       y = in(0) + in(1);
@@ -256,6 +259,11 @@ void GraphNetwork<Scalar>::backward_step(Node const& node, std::size_t n, Activa
     case Operator::scale_channels:
       gradient(Key::value) += dy.cwiseProduct(in(0)).rowwise().sum();
       pass_back(0, parameter(node, Key::value).col(0).asDiagonal() * dy);
+      break;
+    case Operator::batch_norm:
+      gradient(Key::scale) += dy.cwiseProduct(in(0)).rowwise().sum();
+      gradient(Key::shift) += dy.rowwise().sum();
+      pass_back(0, parameter(node, Key::scale).col(0).asDiagonal() * dy);
       break;
     case Operator::add:
       for (std::size_t i = 0; i < node.inputs.size(); ++i) pass_back(i, dy);

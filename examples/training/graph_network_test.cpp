@@ -35,6 +35,7 @@ Graph every_operator(double p) {
   NodeId const gate = g.sigmoid("gate", g.linear("gates", g.center("centered", h), 8, "gates.weight", "gates.bias"));
   h = g.dropout("dropped", g.multiply("gated", g.tanh("squashed", h), gate), p);
   h = g.linear("reduce", g.layer_norm("norm2", g.merge_tokens("merged", h, 2)), 6, "reduce.weight");
+  h = g.batch_norm("fixed", h, "fixed.scale", "fixed.shift");
   h = g.relu("rectified", g.rms_norm("norm3", h, "norm3.gamma", "norm3.beta", {.eps = 1e-3}));
   g.output("logits", g.linear("head", g.mean_tokens("pooled", h), 5, "head.weight", "head.bias"));
   return g;

@@ -39,6 +39,7 @@ NamedMatrices<Scalar> initial_parameters(Graph const& graph, std::mt19937_64& ra
         break;
       }
       case Key::gamma:
+      case Key::scale:
         value.setOnes(parameter.rows, columns);
         break;
       default:

@@ -30,7 +30,8 @@ class NetworkBuilder {
   NodeId drop_path(std::string const& name, NodeId x, double p) { return p > 0 ? graph.drop_path(name, x, p) : x; }
 
   NodeId attention(std::string const& prefix, NodeId x, Index features, Index heads) {
-    NodeId const qkv = linear(prefix + "qkv", x, 3 * features);
+    // No bias: the keys' would have gradient 0, whose rounding Adam takes for a direction.
+    NodeId const qkv = graph.linear(prefix + "qkv", x, 3 * features, prefix + "qkv.weight");
     auto const part = [&](char const* name, Index i) {
       return graph.slice_features(prefix + name, qkv, i * features, features);
     };

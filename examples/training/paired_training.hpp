@@ -36,21 +36,29 @@ struct NormPair {
     }
     return report.centerings;
   }
+
+  template <real_scalar Scalar>
+  NamedMatrices<Scalar> start(std::uint64_t seed) const {
+    std::mt19937_64 random(seed);
+    return initial_parameters<Scalar>(layer_norm, random, options.tokens);
+  }
 };
 
-enum class WeightCentering { off, on };  // off: LayerNorm
+// What is centered in a training with rms_norms; none: a training with layer_norms.
+using WeightCentering = std::optional<std::vector<Centering>>;
 
 template <real_scalar Scalar>
 class PairedTraining {
  public:
   using MakeUpdate = std::function<Update<Scalar>(NamedMatrices<Scalar> const&)>;
 
-  PairedTraining(NormPair const& pair, WeightCentering centering, MakeUpdate const& make, std::uint64_t seed,
-                 int workers = worker_count)
-      : network_(centering == WeightCentering::on ? pair.rms_norm : pair.layer_norm, start(pair, seed), pair.options),
+  // seed: of dropout and stochastic depth.
+  PairedTraining(NormPair const& pair, WeightCentering centering, MakeUpdate const& make, NamedMatrices<Scalar> start,
+                 std::uint64_t seed, int workers = worker_count)
+      : network_(centering ? pair.rms_norm : pair.layer_norm, std::move(start), pair.options),
         gradients_(network_, seed, workers),
         update_(make(network_.parameters)) {
-    if (centering == WeightCentering::on) centered_.emplace(update_, pair.centerings(), network_.parameters);
+    if (centering) centered_.emplace(update_, *std::move(centering), network_.parameters);
   }
 
   // Returns the mean loss before the step.
@@ -70,11 +78,6 @@ class PairedTraining {
   double take_norm_seconds() { return gradients_.take_norm_seconds(); }
 
  private:
-  static NamedMatrices<Scalar> start(NormPair const& pair, std::uint64_t seed) {
-    std::mt19937_64 random(seed);
-    return initial_parameters<Scalar>(pair.layer_norm, random, pair.options.tokens);
-  }
-
   GraphNetwork<Scalar> network_;
   BatchGradients<GraphNetwork<Scalar>> gradients_;
   Update<Scalar> update_;

@@ -110,18 +110,18 @@ LossSums test(Model const& model, Data const& data) {
 template <class Model, class Read>
 Matrix<typename Model::Scalar> outputs_of(Model const& model, ImageSet const& images, Read const& read) {
   constexpr Index batch = 125;  // 125 images x 16 tokens x 64 features of float: an activation takes half of L2
-  using M = Matrix<typename Model::Scalar>;
-  M outputs;
+  using Values = Matrix<typename Model::Scalar>;
+  Values outputs;
   auto const fill = [&](Index begin, Index end) {
     typename Model::Activations activations;
-    M pixels;
+    Values pixels;
     std::vector<Index> chosen;
     for (Index first = begin; first < end; first += batch) {
       chosen.resize(static_cast<std::size_t>(std::min(batch, end - first)));
       std::iota(chosen.begin(), chosen.end(), first);
       gather_images(images, chosen, pixels);
       model.forward(as_input(model, pixels), activations, Pass::inference);
-      M const& found = read(activations);
+      Values const& found = read(activations);
       if (outputs.size() == 0) outputs.resize(found.rows(), images.size());
       outputs.middleCols(first, pixels.cols()) = found;
     }
