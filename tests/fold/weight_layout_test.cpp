@@ -144,3 +144,13 @@ TEST_CASE("weight_layout: weights are float, double, half or bfloat16 that can b
   STATIC_REQUIRE_FALSE(weight_scalar<int>);
   STATIC_REQUIRE_FALSE(weight_scalar<long double>);
 }
+
+TEST_CASE("weight_layout: how many inputs the fibres belong to") {
+  Matrix<double> w = counted(3, 4);
+  std::vector<double> kernel(24);
+  CHECK(out_by_in(w).inputs() == 4);
+  CHECK(in_by_out(w).inputs() == 3);
+  CHECK(convolution_kernel(kernel.data(), 3, 2, 4).inputs() == 2);
+  CHECK(transposed_convolution_kernel(kernel.data(), 2, 3, 4).inputs() == 2);
+  CHECK(convolution_kernel(kernel.data(), 3, 2, 0).inputs() == 0);
+}

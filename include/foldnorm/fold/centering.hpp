@@ -144,15 +144,6 @@ void center_fibres(WeightLayout<Scalar> const& weight, std::span<double const> f
   }
 }
 
-// A bias, whichever way it lies.
-template <weight_matrix B>
-auto bias_layout(B& b, Index outputs) {
-  bool const lies = b.rows() == 1 && outputs != 1;
-  check_size(lies ? b.cols() : b.rows(), outputs, "fold_centering: bias");
-  check_size(lies ? b.rows() : b.cols(), 1, "fold_centering: columns of the bias");
-  return matrix_layout(b, !lies);
-}
-
 }  // namespace detail
 
 // The column-centered constraint: is every fibre's |mean| at most tolerance * its largest |entry|? False where there is
@@ -192,7 +183,7 @@ void fold_centering(WeightLayout<Scalar> const& weight, std::span<Interval const
 // Centers the output of y = W x + b on these parts. `bias` is a vector of the outputs, a row or a column.
 template <class Scalar, writable_matrix B>
 void fold_centering(WeightLayout<Scalar> const& weight, B&& bias, std::span<Interval const> parts) {
-  auto const bias_fibre = detail::bias_layout(bias, weight.outputs);
+  auto const bias_fibre = detail::bias_layout(bias, weight.outputs, "fold_centering");
   detail::check_parts(parts, weight.outputs);
   detail::check_foldable_values(weight, 1, "fold_centering: weight");
   detail::check_foldable_values(bias_fibre, 1, "fold_centering: bias");
@@ -228,7 +219,7 @@ void fold_centering(W&& weight, B&& bias, std::span<Interval const> parts) {
 template <class Scalar, writable_matrix B>
 void fold_scale_and_centering(WeightLayout<Scalar> const& weight, B&& bias, ConstVectorRef<double> const& scale,
                               ConstVectorRef<double> const& shift, std::span<Interval const> parts) {
-  auto const bias_fibre = detail::bias_layout(bias, weight.outputs);
+  auto const bias_fibre = detail::bias_layout(bias, weight.outputs, "fold_scale_and_centering");
   check_size(scale.size(), weight.outputs, "fold_scale_and_centering: scale");
   if (shift.size() != 0) check_size(shift.size(), weight.outputs, "fold_scale_and_centering: shift");
   detail::check_parts(parts, weight.outputs);

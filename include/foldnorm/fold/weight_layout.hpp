@@ -34,8 +34,10 @@ struct WeightLayout {
   Index outer_stride = 0;
   Index inner = 1;
   Index inner_stride = 0;
+  Index taps = 1;  // neighbouring fibres that read the same input: those of a convolution
 
   Index fibres() const { return outer * inner; }
+  Index inputs() const { return taps > 0 ? fibres() / taps : 0; }
   Scalar* fibre(Index f) const { return data + (f / inner) * outer_stride + (f % inner) * inner_stride; }
 };
 
@@ -71,6 +73,15 @@ auto matrix_layout(W& w, bool outputs_are_rows) {
   return layout;
 }
 
+// A bias of so many outputs, whichever way it lies.
+template <weight_matrix B>
+auto bias_layout(B& b, Index outputs, char const* function) {
+  bool const lies = b.rows() == 1 && outputs != 1;
+  check_size(lies ? b.cols() : b.rows(), outputs, {function, "bias"});
+  check_size(lies ? b.rows() : b.cols(), 1, {function, "columns of the bias"});
+  return matrix_layout(b, !lies);
+}
+
 inline void check_counts(char const* function, std::initializer_list<Index> counts) {
   for (Index const count : counts) {
     if (count < 0) throw std::invalid_argument(std::string(function) + ": negative size " + std::to_string(count));
@@ -98,7 +109,7 @@ template <class Scalar>
 requires weight_scalar<std::remove_const_t<Scalar>> WeightLayout<Scalar> convolution_kernel(Scalar* data, Index out,
                                                                                             Index in, Index taps) {
   detail::check_counts("convolution_kernel", {out, in, taps});
-  return {data, out, in * taps, 1, 0, in * taps, 1};
+  return {data, out, in * taps, 1, 0, in * taps, 1, taps};
 }
 
 // A dense transposed convolution's kernel [in, out, taps...], the last index fastest.
@@ -108,7 +119,7 @@ requires weight_scalar<std::remove_const_t<Scalar>> WeightLayout<Scalar> transpo
                                                                                                        Index out,
                                                                                                        Index taps) {
   detail::check_counts("transposed_convolution_kernel", {in, out, taps});
-  return {data, out, taps, in, out * taps, taps, 1};
+  return {data, out, taps, in, out * taps, taps, 1, taps};
 }
 
 }  // namespace foldnorm
