@@ -34,6 +34,7 @@ struct Options {
   std::vector<std::string> files;
   bool training = false;
   bool untie = false;
+  bool affine = false;
   std::string dot;
   bool evaluate = false;
   foldnorm::Index tokens = 5;
@@ -61,6 +62,7 @@ int report_file(Options const& options, std::size_t file, std::ostream& out) {
   foldnorm::FoldOptions fold_options;
   if (options.training) fold_options.mode = foldnorm::FoldMode::training;
   if (options.untie) fold_options.tied = foldnorm::TiedTables::untie;
+  fold_options.affine = options.affine;
   foldnorm::FoldReport const report = foldnorm::find_foldable_norms(graph, fold_options);
   if (options.files.size() > 1) out << "# " << path << '\n';
   out << report << std::flush;
@@ -88,8 +90,11 @@ int main(int argument_count, char* arguments[]) {
   Options options;
   CLI::App app{"Which layer_norms of a network can become rms_norms by centering weights, and why the others stay."};
   app.add_option("FILE", options.files, "layer graphs (docs/layer_graph_format.md)")->required();
-  app.add_flag("--training", options.training, "judge for training: dropout blocks, drop_path does not");
+  auto* const training =
+      app.add_flag("--training", options.training, "judge for training: dropout blocks, drop_path does not");
   app.add_flag("--untie", options.untie, "center tables that also serve as heads; the heads keep a copy");
+  app.add_flag("--affine", options.affine, "also move gammas and betas into the linear layers that read them")
+      ->excludes(training);
   app.add_option("--dot", options.dot, "write a drawing for Graphviz: dot -Tsvg FILE")->type_name("FILE");
   app.add_flag("--evaluate", options.evaluate, "run original and folded on random parameters and inputs");
   app.add_option("--tokens", options.tokens, "tokens of every input")

@@ -41,6 +41,7 @@ printf 'input x features=4\r\nlinear f x out=4 weight=W\r\ndropout d f p=0.1\r\n
 printf 'input x features=4\nlinear f x out=0 weight=W\noutput y f\n' > bad.graph
 printf 'input x features=4\nopaque o x features=4\nlayer_norm n o\noutput y n\n' > opaque.graph
 printf 'ids t vocab=7\nembedding e t features=4 table=E\nlayer_norm n e\nlinear h n out=7 weight=E\noutput y h\n' > tied.graph
+printf 'input x features=4\nlinear f x out=4 weight=W\nlayer_norm n f gamma=g beta=b\nlinear h n out=4 weight=V\nrms_norm m h gamma=c\nrelu r m\noutput y r\n' > affine.graph
 
 expect 'verdict lines' 0 "$mlp_lines" '' "$fold_graph" mlp.graph
 expect 'intervals, CR LF' 0 $'fold n\ncenter W 0:2 2:4' '' "$fold_graph" dropout.graph
@@ -59,12 +60,17 @@ expect 'no file' 2 '' 'FILE' "$fold_graph"
 expect 'an unknown option' 2 '' 'nonsense' "$fold_graph" --nonsense mlp.graph
 expect 'tied by default' 0 'keep n tied h' '' "$fold_graph" tied.graph
 expect 'untied' 0 $'fold n\ncenter E' '' "$fold_graph" --untie tied.graph
+expect 'gammas and betas stay unless asked for' 0 $'fold n\ncenter W' '' "$fold_graph" affine.graph
+expect 'gammas and betas' 0 $'fold n\ncenter W\naffine n\nkeep_affine m read_unforgiven r' '' "$fold_graph" --affine affine.graph
+expect 'gammas and betas in training' 2 '' 'affine' "$fold_graph" --affine --training affine.graph
 expect 'cannot be evaluated: the verdicts stand' 2 'keep n unknown o' 'opaque o' "$fold_graph" --evaluate opaque.graph
 
 evaluated=$("$fold_graph" --evaluate --tokens 3 --seed 7 mlp.graph) || failures=$((failures + 1))
 grep -qE '^difference y [0-9.e+-]+ [0-9.e+-]+$' <<< "$evaluated" || { echo "FAILED: no difference line"; failures=$((failures + 1)); }
 grep -qE '^mean ln1 [0-9.e+-]+$' <<< "$evaluated" || { echo "FAILED: no mean line"; failures=$((failures + 1)); }
 [ "$evaluated" = "$("$fold_graph" --evaluate --tokens 3 --seed 7 mlp.graph)" ] || { echo "FAILED: not repeatable"; failures=$((failures + 1)); }
+
+"$fold_graph" --affine --evaluate affine.graph > /dev/null || { echo "FAILED: a moved affine differs"; failures=$((failures + 1)); }
 
 "$fold_graph" --dot mlp.dot mlp.graph > /dev/null && grep -q 'stays: nonlinear r' mlp.dot || { echo "FAILED: drawing"; failures=$((failures + 1)); }
 "$fold_graph" --dot /nowhere/mlp.dot mlp.graph > out.txt 2> err.txt

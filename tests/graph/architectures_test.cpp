@@ -99,6 +99,31 @@ void check(std::string const& text, Expected const& expected, FoldOptions const&
   Parameters const p = random_parameters(g, tokens, 11);
   FoldedModel const folded = fold_norms(g, report, p);
   CHECK(count_of(folded.graph, Operator::layer_norm) == expected.norms - folds.size());
+  FoldOptions with_affine = options;
+  with_affine.affine = true;
+  check_affine_moves(g, p, with_affine, tokens, 11);
+}
+
+// Asserts that nothing is left of these norms but x / rms(x).
+void check_all_bare(std::string const& text, FoldOptions options = {}) {
+  CAPTURE(text);
+  options.affine = true;
+  Graph const g = graph_of(text);
+  FoldReport const report = find_foldable_norms(g, options);
+  CHECK(std::ranges::all_of(report.affines, &AffineVerdict::moves));
+  FoldedModel const folded = fold_norms(g, report, random_parameters(g, 8, 11));
+  CHECK(count_of(folded.graph, Operator::layer_norm) == 0);
+  for (Node const& node : folded.graph.nodes()) {
+    if (node.op != Operator::rms_norm) continue;
+    CAPTURE(node.name);
+    CHECK_FALSE(node.parameter(Key::gamma).present());
+    CHECK_FALSE(node.parameter(Key::beta).present());
+  }
+}
+
+std::size_t count_moves(std::string const& text) {
+  FoldReport const report = find_foldable_norms(graph_of(text), moving_affine());
+  return static_cast<std::size_t>(std::ranges::count_if(report.affines, &AffineVerdict::moves));
 }
 
 void check_none_folds(std::string const& text, Reason reason, std::string const& blame) {
@@ -147,6 +172,15 @@ Model vit(bool layer_scale, bool pre_norm = false) {
 TEST_CASE("architectures: GPT-2 folds every norm, with an untied head or one that is untied") {
   check(gpt2(false).text, every_one_of(7));
   check(gpt2(true).text, every_one_of(7), untying());
+}
+
+TEST_CASE("architectures: pre-norm networks are left with one scale a token, gamma and beta are in the weights") {
+  check_all_bare(gpt2(false).text);
+  check_all_bare(gpt2(true).text, untying());
+  check_all_bare(vit(false).text);
+  check_all_bare(vit(true).text);
+  CHECK(count_moves(gpt2(true).text) == 6);        // all but the final norm, whose reader is the tied head
+  CHECK(count_moves(vit(false, true).text) == 5);  // all but the one in front of the blocks, which starts the stream
 }
 
 TEST_CASE("architectures: GPT-2 with a tied head keeps every norm of the stream, for that reason") {

@@ -70,6 +70,16 @@ TEST_CASE("dot: the same drawing without the report has no verdict in it") {
   CHECK_THAT(drawing, !Contains("folds") && !Contains("stays") && !Contains("color") && !Contains("dashed"));
 }
 
+TEST_CASE("dot: norms whose gamma and beta move are drawn as bare, the others with the reason") {
+  Graph const g = graph_of(
+      "input x features=4\nlinear h x out=6 weight=W\nlayer_norm n h gamma=g\nlinear k n out=6 weight=K\n"
+      "rms_norm m k gamma=c\nrelu r m\noutput y r\n");
+  std::string const drawing = drawn(g, find_foldable_norms(g, moving_affine()));
+  CHECK_THAT(line_of(drawing, "n"), Contains("folds\\nbare") && Contains("#b7e1b0"));
+  CHECK_THAT(line_of(drawing, "m"), Contains("keeps gamma, beta: read_unforgiven r") && !Contains("color"));
+  CHECK_THAT(drawn(g, find_foldable_norms(g)), !Contains("bare") && !Contains("keeps"));
+}
+
 TEST_CASE("dot: an untied head keeps a copy, and is not drawn as centered") {
   Graph const g = graph_of(
       "ids t vocab=7\nembedding e t features=4 table=E\nlayer_norm n e\nlinear h n out=7 weight=E\noutput y h\n");

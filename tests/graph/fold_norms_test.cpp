@@ -31,16 +31,6 @@ char const* const block = R"(
   output y head
 )";
 
-bool same_parameters(Parameters const& a, Parameters const& b) {
-  if (a.size() != b.size()) return false;
-  for (auto const& [name, value] : a) {
-    if (!b.contains(name) || value.index() != b.at(name).index()) return false;
-    if (a.as<double>(name).rows() != b.as<double>(name).rows() || a.as<double>(name) != b.as<double>(name))
-      return false;
-  }
-  return true;
-}
-
 Parameters in_float(Parameters const& parameters) {
   Parameters result;
   for (auto const& [name, value] : parameters) {

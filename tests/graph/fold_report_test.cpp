@@ -46,6 +46,15 @@ TEST_CASE("fold_report: spells intervals out unless one covers the axis") {
   CHECK(printed(report) == "center whole\ncenter half 0:3\ncenter both 0:3 3:6\ncenter end 5:6\ncenter one\n");
 }
 
+TEST_CASE("fold_report: what becomes of gammas and betas comes last") {
+  FoldReport report;
+  report.norms = {fold("z")};
+  report.centerings = {{"W", {{0, 6}}, 6}};
+  report.affines = {{NodeId{1}, "z", {NodeId{2}}, true, std::nullopt},
+                    {NodeId{3}, "a", {}, false, Refusal{Reason::output, NodeId{4}, "y"}}};
+  CHECK(printed(report) == "fold z\ncenter W\naffine z\nkeep_affine a output y\n");
+}
+
 TEST_CASE("fold_report: every reason has the word of the format") {
   std::string words;
   for (Reason const reason :

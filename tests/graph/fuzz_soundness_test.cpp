@@ -28,7 +28,7 @@ struct Tally {
   long graphs = 0, graphs_with_folds = 0, nodes = 0, norms = 0, folds = 0, centerings = 0, partial = 0,
        compositions = 0;
   long untied = 0, folds_in_training = 0, folds_by_values = 0, ill_conditioned = 0, pruned = 0, idle_pruned = 0,
-       malformed_in_another_order = 0, more_later = 0;
+       malformed_in_another_order = 0, more_later = 0, affines = 0, moves = 0;
   std::array<long, 11> reasons{};
 };
 
@@ -40,7 +40,8 @@ std::string printed(Tally const& t) {
       << t.folds_in_training << ", with special values " << t.folds_by_values << "; " << t.pruned
       << " centerings dropped (" << t.idle_pruned << " of parameters that reach no norm's input); " << t.ill_conditioned
       << " comparisons left to rounding; " << t.malformed_in_another_order << " malformed in another order; "
-      << t.more_later << " folds after which a second finds more; kept for";
+      << t.more_later << " folds after which a second finds more; " << t.moves << " of " << t.affines
+      << " gammas and betas moved; kept for";
   for (std::size_t r = 0; r < t.reasons.size(); ++r) {
     out << ' ' << to_string(static_cast<Reason>(r)) << ' ' << t.reasons[r];
   }
@@ -49,7 +50,7 @@ std::string printed(Tally const& t) {
 
 // What does not depend on names or order.
 struct Findings {
-  std::set<std::string> folds, kept;
+  std::set<std::string> folds, kept, moves;
   std::set<std::tuple<std::string, Index, Index>> centerings;
   std::set<std::pair<std::string, std::string>> compositions;
   std::set<std::string> untied;
@@ -67,6 +68,9 @@ Findings findings(Graph const& graph, FoldReport const& report, NodeName node_na
   }
   for (auto const& pair : report.compositions) {
     result.compositions.insert({node_name(graph.node(pair.linear).name), node_name(graph.node(pair.scale).name)});
+  }
+  for (auto const& affine : report.affines) {
+    if (affine.moves()) result.moves.insert(node_name(affine.name));
   }
   for (auto const& table : report.untied) result.untied.insert(parameter_name(table));
   return result;
@@ -163,6 +167,49 @@ std::string wrong_blame(Graph const& graph, foldnorm::Verdict const& norm, FoldO
   return right ? "" : "keep " + norm.name + ' ' + std::string(to_string(refusal.reason)) + ' ' + refusal.blame_name;
 }
 
+// Likewise of a gamma and beta that stay: the blamed node is where the reason says, and really is in the way.
+std::string wrong_affine(Graph const& graph, foldnorm::AffineVerdict const& affine) {
+  auto const& refusal = *affine.refusal;
+  if (graph.find_node(refusal.blame_name) != refusal.blame) return "blames a node that is not there";
+  Node const& node = graph.node(refusal.blame);
+  bool const is_below = above(graph, refusal.blame)[at(affine.norm)];
+  bool const is_linear = node.op == Operator::linear || node.op == Operator::conv;
+  bool right = false;
+  switch (refusal.reason) {
+    case Reason::read_unforgiven:
+      right = is_below && refusal.blame != affine.norm && node.op != Operator::output &&
+              (!is_linear || (affine.shifts && node.op == Operator::conv && node.count(Key::kernel) > 1));
+      break;
+    case Reason::output:
+      right = is_below && (node.op == Operator::output || count_reads(graph)[at(refusal.blame)] == 0);
+      break;
+    case Reason::tied:
+      for (auto const id : node.parameters) right = right || (id.present() && graph.parameter(id).uses.size() > 1);
+      break;
+    default:
+      break;
+  }
+  return right ? ""
+               : "keep_affine " + affine.name + ' ' + std::string(to_string(refusal.reason)) + ' ' + refusal.blame_name;
+}
+
+// The parameters that a report lets a fold change or take away.
+std::set<std::string> named(Graph const& graph, FoldReport const& report) {
+  std::set<std::string> result;
+  for (auto const& centering : report.centerings) result.insert(centering.parameter);
+  auto const add = [&](NodeId id) {
+    for (auto const parameter : graph.node(id).parameters) {
+      if (parameter.present()) result.insert(graph.parameter(parameter).name);
+    }
+  };
+  for (auto const& affine : report.affines) {
+    if (!affine.moves()) continue;
+    add(affine.norm);
+    for (NodeId const reader : affine.readers) add(reader);
+  }
+  return result;
+}
+
 // Drops one interval of one class of parameters from the report. Something must then break: an output, or the zero mean
 // of a norm that folded.
 std::string useless_centering(Graph const& graph, FoldReport const& report, Parameters const& parameters, Index tokens,
@@ -212,10 +259,25 @@ FoldReport find_again(FoldedModel const& folded, FoldOptions options) {
   if (options.parameters) options.parameters = &folded.parameters;
   return find_foldable_norms(folded.graph, options);
 }
-// Once untied, a head has a weight of its own, which can be centered.
-bool may_find_more(FoldReport const& report) { return !report.untied.empty(); }
+// Once untied, a head has a weight of its own, which can be centered. Once moved, a gamma no longer stands in the way
+// of whoever else uses it, as a bias say.
+bool may_find_more(Graph const& graph, FoldReport const& report) {
+  auto const is_affine = [](foldnorm::ParameterUse const& use) {
+    return use.role == Key::gamma || use.role == Key::beta;
+  };
+  auto const is_mixed = [&](foldnorm::ParameterDescription const& parameter) {
+    auto const count = std::count_if(parameter.uses.begin(), parameter.uses.end(), is_affine);
+    return count != 0 && static_cast<std::size_t>(count) != parameter.uses.size();
+  };
+  return !report.untied.empty() ||
+         (!report.affines.empty() && std::any_of(graph.parameters().begin(), graph.parameters().end(), is_mixed));
+}
+bool moves_affine(FoldReport const& report) {
+  return std::any_of(report.affines.begin(), report.affines.end(), [](auto const& affine) { return affine.moves(); });
+}
 bool changes_something(FoldReport const& report) {
-  return report.folds() != 0 || !report.centerings.empty() || !report.untied.empty() || !report.compositions.empty();
+  return report.folds() != 0 || moves_affine(report) || !report.centerings.empty() || !report.untied.empty() ||
+         !report.compositions.empty();
 }
 
 // Everything that must hold of one report and its fold; empty if it does.
@@ -237,10 +299,10 @@ std::string wrong_fold(Graph const& graph, FoldReport const& report, FoldOptions
     }
   }
   // Parameters that are not named keep their bits.
+  std::set<std::string> const may_change = named(graph, report);
   for (auto const& parameter : graph.parameters()) {
-    bool const named = std::any_of(report.centerings.begin(), report.centerings.end(),
-                                   [&](auto const& c) { return c.parameter == parameter.name; });
-    if (!named && folded.parameters.as<double>(parameter.name) != parameters.as<double>(parameter.name)) {
+    if (!may_change.contains(parameter.name) &&
+        folded.parameters.as<double>(parameter.name) != parameters.as<double>(parameter.name)) {
       return "changed " + parameter.name;
     }
   }
@@ -249,7 +311,7 @@ std::string wrong_fold(Graph const& graph, FoldReport const& report, FoldOptions
   FoldReport next = find_again(last, options);
   if (changes_something(next)) {
     ++tally.more_later;
-    if (!may_find_more(report)) return "a second fold finds more:\n" + text(next);
+    if (!may_find_more(graph, report)) return "a second fold finds more:\n" + text(next);
     for (std::size_t round = 0; changes_something(next); ++round) {
       if (round > 4 + report.untied.size()) return "folds without end";
       last = fold_norms(last.graph, next, last.parameters);
@@ -266,6 +328,13 @@ std::string wrong_fold(Graph const& graph, FoldReport const& report, FoldOptions
   for (auto const& norm : report.norms) {
     if (norm.folds()) continue;
     if (std::string const blame = wrong_blame(graph, norm, options); !blame.empty()) return "blame: " + blame;
+  }
+  for (auto const& affine : report.affines) {
+    Node const& norm = folded.graph.node(*folded.graph.find_node(affine.name));
+    bool const is_bare = !norm.parameter(Key::gamma).present() && !norm.parameter(Key::beta).present();
+    if (is_bare != affine.moves()) return "bare: " + affine.name;
+    if (affine.moves()) continue;
+    if (std::string const blame = wrong_affine(graph, affine); !blame.empty()) return "blame: " + blame;
   }
   return "";
 }
@@ -294,6 +363,18 @@ std::string wrong_graph(Sample const& sample, std::uint64_t seed, Tally& tally) 
   make_special(graph, special, random);
   TiedTables const tied = random.chance(0.3) ? TiedTables::untie : TiedTables::refuse;
   FoldReport const known = check("values", {FoldMode::inference, tied, &special}, special);
+  if (seed % 2 == 0) {
+    FoldReport moved = check("affine", {FoldMode::inference, tied, nullptr, true}, parameters);
+    for (auto const& affine : moved.affines) {
+      ++tally.affines;
+      tally.moves += affine.moves();
+    }
+    moved.affines.clear();
+    if (wrong.empty() && moved != find_foldable_norms(graph, {FoldMode::inference, tied, nullptr})) {
+      return "affine changes other verdicts";
+    }
+    check("affine by values", {FoldMode::inference, tied, &special, true}, special);
+  }
   tally.folds_by_values += static_cast<long>(known.folds());
   if (!wrong.empty()) return wrong;
 
@@ -310,7 +391,7 @@ std::string wrong_graph(Sample const& sample, std::uint64_t seed, Tally& tally) 
   tally.malformed_in_another_order += !reordered;
   for (TiedTables const t : {TiedTables::refuse, TiedTables::untie}) {
     if (!reordered) break;
-    FoldOptions const options{FoldMode::inference, t, nullptr};
+    FoldOptions const options{FoldMode::inference, t, nullptr, true};
     if (findings(graph, find_foldable_norms(graph, options), new_name('x'), new_name('y')) !=
         findings(other, find_foldable_norms(other, options), same_name, same_name)) {
       return "names or order matter:\n" + text(other) + text(find_foldable_norms(other, options));
@@ -390,6 +471,7 @@ TEST_CASE("random graphs: no fold changes what a graph computes, in any mode, an
   CHECK(tally.partial > 1000);
   CHECK(tally.compositions > 500);
   CHECK(tally.untied > 100);
+  CHECK(tally.moves > 1000);
 }
 
 TEST_CASE("random graphs: a long run finds no unsound fold", "[.long]") {

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "catch.hpp"
 #include "graph/instances.hpp"
 
 namespace foldnorm::testing {
@@ -52,6 +53,11 @@ inline FoldOptions untying() {
   options.tied = TiedTables::untie;
   return options;
 }
+inline FoldOptions moving_affine() {
+  FoldOptions options;
+  options.affine = true;
+  return options;
+}
 inline FoldOptions knowing(Parameters const& parameters) {
   FoldOptions options;
   options.parameters = &parameters;
@@ -70,6 +76,44 @@ inline double fold_error(Graph const& graph, FoldReport const& report, Parameter
 }
 inline double fold_error(Graph const& graph, FoldReport const& report, Index tokens = 4, std::uint64_t seed = 1) {
   return fold_error(graph, report, random_parameters(graph, tokens, seed), tokens, seed);
+}
+
+inline bool same_parameters(Parameters const& a, Parameters const& b) {
+  if (a.size() != b.size()) return false;
+  for (auto const& [name, value] : a) {
+    if (!b.contains(name) || value.index() != b.at(name).index()) return false;
+    if (a.as<double>(name).rows() != b.as<double>(name).rows() || a.as<double>(name) != b.as<double>(name))
+      return false;
+  }
+  return true;
+}
+
+// What holds of gammas and betas that move (options.affine): no other verdict changes, no output does, the norms are
+// bare, their parameters are gone, and a second fold does nothing.
+inline void check_affine_moves(Graph const& graph, Parameters const& parameters, FoldOptions options, Index tokens,
+                               std::uint64_t seed) {
+  FoldReport const report = find_foldable_norms(graph, options);
+  FoldOptions without = options;
+  without.affine = false;
+  FoldReport rest = report;
+  rest.affines.clear();
+  CHECK(find_foldable_norms(graph, without) == rest);
+  CHECK(fold_error(graph, report, parameters, tokens, seed) <= fold_tolerance);
+
+  FoldedModel const once = fold_norms(graph, report, parameters);
+  for (AffineVerdict const& affine : report.affines) {
+    CAPTURE(affine.name);
+    Node const& norm = once.graph.node(once.graph.find_node(affine.name).value());
+    CHECK((!norm.parameter(Key::gamma).present() && !norm.parameter(Key::beta).present()) == affine.moves());
+  }
+  for (auto const& [name, value] : once.parameters) {
+    CAPTURE(name);
+    CHECK((once.graph.find_parameter(name) || !graph.find_parameter(name)));
+  }
+  if (options.parameters) options.parameters = &once.parameters;
+  FoldedModel const twice = fold_norms(once.graph, find_foldable_norms(once.graph, options), once.parameters);
+  CHECK(twice.graph == once.graph);
+  CHECK(same_parameters(twice.parameters, once.parameters));
 }
 
 // What somebody does who looks upstream only: center these parameters, replace every layer_norm. fold_norms decides

@@ -7,6 +7,7 @@
 #include "catch.hpp"
 
 #include <cmath>
+#include <limits>
 
 using namespace foldnorm;
 using namespace foldnorm::testing;
@@ -45,6 +46,20 @@ TEST_CASE("known_values: a named parameter is generic while its values are not g
   KnownValues const some(f.g, &f.values);
   CHECK(some.is_uniform(f.id("g"), 0, 4));
   CHECK_FALSE(some.has_zero_sum(f.id("b"), 0, 4));
+}
+
+TEST_CASE("known_values: zero means every entry of the part that is asked for") {
+  Fixture f;
+  f.shift(0, 0, 0, std::numeric_limits<double>::denorm_min());
+  KnownValues const known(f.g, &f.values);
+  CHECK(known.is_zero(f.id("b"), 0, 3));
+  CHECK_FALSE(known.is_zero(f.id("b"), 0, 4));
+  CHECK_FALSE(known.is_zero(f.id("g"), 0, 4));
+  CHECK(known.is_zero(ParameterId{}, 0, 4));
+  f.shift(1, 1, 1, 1);
+  CHECK_FALSE(known.is_zero(f.id("b"), 0, 4));
+  f.shift(1, -1, 1, -1);
+  CHECK_FALSE(known.is_zero(f.id("b"), 0, 4));
 }
 
 TEST_CASE("known_values: uniform means equal bits on the part that is asked for") {

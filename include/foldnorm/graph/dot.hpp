@@ -5,6 +5,9 @@
 //   red            layer_norm that stays, with the reason and the node to blame on it
 //   blue outline   node whose parameters are centered
 //   dashed         scale that becomes part of the linear above it
+//   "bare"         norm whose gamma and beta move into its readers; "keeps gamma, beta", with reason and node, where
+//   asked
+//                  to and they do not
 #pragma once
 
 #include <foldnorm/graph/fold_report.hpp>
@@ -24,11 +27,13 @@ namespace detail {
 // The report, by node and parameter: a drawing asks once for each.
 struct DrawnReport {
   std::map<NodeId, Verdict const*> norms;
+  std::map<NodeId, AffineVerdict const*> affines;
   std::set<NodeId> dropped;
   std::set<std::string_view> centered;
 
   explicit DrawnReport(FoldReport const& report) {
     for (Verdict const& norm : report.norms) norms.emplace(norm.norm, &norm);
+    for (AffineVerdict const& affine : report.affines) affines.emplace(affine.norm, &affine);
     for (Composition const& pair : report.compositions) dropped.insert(pair.scale);
     for (Centering const& centering : report.centerings) centered.insert(centering.parameter);
   }
@@ -49,10 +54,16 @@ inline std::string dot_style(Graph const& graph, NodeId id, DrawnReport const& r
 }
 
 inline std::string dot_verdict(NodeId id, DrawnReport const& report) {
-  auto const norm = report.norms.find(id);
-  if (norm == report.norms.end()) return "";
-  auto const& refusal = norm->second->refusal;
-  return refusal ? "\\nstays: " + std::string(to_string(refusal->reason)) + ' ' + refusal->blame_name : "\\nfolds";
+  std::string text;
+  auto const say = [&](auto const& verdicts, char const* yes, char const* no) {
+    auto const found = verdicts.find(id);
+    if (found == verdicts.end()) return;
+    auto const& refusal = found->second->refusal;
+    text += refusal ? no + std::string(to_string(refusal->reason)) + ' ' + refusal->blame_name : yes;
+  };
+  say(report.norms, "\\nfolds", "\\nstays: ");
+  say(report.affines, "\\nbare", "\\nkeeps gamma, beta: ");
+  return text;
 }
 
 }  // namespace detail

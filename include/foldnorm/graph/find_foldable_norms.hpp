@@ -9,13 +9,16 @@
 // difference. Sound; complete outside the exceptions that docs/folding.md lists. Foldable LayerNorm (arXiv:2605.14521).
 #pragma once
 
+#include <foldnorm/graph/affine_moves.hpp>
 #include <foldnorm/graph/blame.hpp>
 #include <foldnorm/graph/fold_facts.hpp>
 #include <foldnorm/graph/fold_report.hpp>
 #include <foldnorm/graph/graph.hpp>
+#include <foldnorm/graph/known_values.hpp>
 
 #include <algorithm>
 #include <cstddef>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -80,10 +83,15 @@ struct NeededCenterings {
 
 }  // namespace detail
 
-// Pure and total: any Graph gives a report. Cost: linear in nodes and reads, times the number of intervals that groups,
-// slices and concatenations cut the features into; iterative. The set of folds does not depend on names or on the order
-// of statements.
+// Pure and total: any Graph gives a report (only options that contradict each other throw std::invalid_argument: affine
+// in training, where gamma and the weights that read it are trained apart). Cost: linear in nodes and reads, times the
+// number of intervals that groups, slices and concatenations cut the features into; iterative. The set of folds does
+// not depend on names or on the order of statements.
 inline FoldReport find_foldable_norms(Graph const& graph, FoldOptions const& options = {}) {
+  if (options.affine && options.mode == FoldMode::training) {
+    throw std::invalid_argument(
+        "find_foldable_norms: options: affine in training: gamma and the weights that read it are trained apart");
+  }
   detail::FoldFacts const facts(graph, options);
   detail::Blame blame(facts);
   FoldReport report;
@@ -111,6 +119,9 @@ inline FoldReport find_foldable_norms(Graph const& graph, FoldOptions const& opt
       return use.role == Key::weight && facts.is_head(graph.node(use.node));
     });
     if (has_head) report.untied.push_back(parameter.name);
+  }
+  if (options.affine) {
+    report.affines = detail::AffineMoves(facts, detail::KnownValues(graph, options.parameters), report.untied).take();
   }
   return report;
 }

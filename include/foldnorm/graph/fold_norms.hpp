@@ -2,20 +2,24 @@
 // foldnorm/graph/fold_norms.hpp -- carries out a fold report: the graph and its parameters together, or not at all.
 //
 //   every layer_norm that folds       -> rms_norm with the same gamma, beta, eps and groups
+//   every gamma and beta that move    -> W diag(gamma), W beta + b in each reader (fold/affine.hpp), gone from the norm
 //   every parameter to center         -> P p, on the report's intervals (fold/centering.hpp)
 //   linear and the scale behind it    -> one linear, with a bias added where the centered shift needs one
 //   an untied table                   -> centered; its heads read an unchanged copy, "TABLE.untied"
+//
+// In this order where they meet in one weight: W' = P diag(s) (W diag(gamma)), b' = P (s .* (W beta + b) + t).
 #pragma once
 
+#include <foldnorm/fold/affine.hpp>
 #include <foldnorm/fold/centering.hpp>
 #include <foldnorm/graph/fold_report.hpp>
 #include <foldnorm/graph/graph.hpp>
+#include <foldnorm/graph/model_edits.hpp>
 #include <foldnorm/graph/parameters.hpp>
+#include <foldnorm/graph/rules.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <map>
-#include <optional>
 #include <set>
 #include <span>
 #include <stdexcept>
@@ -34,35 +38,42 @@ struct FoldedModel {
 
 namespace detail {
 
-// Decides nothing: every choice is in the report. Works on copies, so that a throw leaves the caller's model as it was.
+// Decides nothing: every choice is in the report.
 class Folding {
  public:
   Folding(Graph const& graph, FoldReport const& report, Parameters const& parameters)
-      : graph_(graph), report_(report), original_(parameters), parameters_(parameters) {
+      : graph_(graph), report_(report), edits_(graph, parameters) {
     for (Centering const& centering : report.centerings) centerings_.emplace(centering.parameter, &centering);
     check_report();
-    for (Composition const& pair : report.compositions) compose(pair);
     for (std::string const& table : report.untied) untie(table);
+    for (AffineVerdict const& affine : report.affines) {
+      if (affine.moves()) move_affine(affine);
+    }
+    for (Composition const& pair : report.compositions) compose(pair);
     for (Centering const& centering : report.centerings) {
-      if (!composed_.contains(centering.parameter)) center(centering);
+      if (!composed_.contains(centering.parameter)) center(centering.parameter, centering.parts);
     }
+    finish_added_biases();
     for (Verdict const& norm : report.norms) {
-      if (norm.folds()) changes_[norm.norm].op = Operator::rms_norm;
+      if (norm.folds()) edits_.replace(norm.norm, Operator::rms_norm);
     }
-    rebuild();
   }
 
-  FoldedModel take() && { return {std::move(folded_), std::move(parameters_)}; }
+  FoldedModel take() && {
+    Graph folded = edits_.changed_graph();
+    for (std::string const& name : taken_) {
+      if (!folded.find_parameter(name)) edits_.parameters().erase(name);
+    }
+    return {std::move(folded), std::move(edits_.parameters())};
+  }
 
  private:
-  struct Change {
-    std::optional<Operator> op;
-    std::map<Key, std::string> parameters;  // new names, by role
-    std::optional<NodeId> dropped_for;      // readers are to read that node instead
-  };
-
   static void require_report(bool holds, std::string const& what) {
     if (!holds) throw std::invalid_argument("fold_norms: the report is not one of this graph: " + what);
+  }
+  bool is_node(NodeId id) const { return id.index >= 0 && static_cast<std::size_t>(id.index) < graph_.nodes().size(); }
+  bool is_layer(NodeId id) const {
+    return is_node(id) && (graph_.node(id).op == Operator::linear || graph_.node(id).op == Operator::conv);
   }
 
   void check_report() const {
@@ -74,165 +85,150 @@ class Folding {
       auto const parameter = graph_.find_parameter(centering.parameter);
       require_report(parameter && graph_.parameter(*parameter).rows == centering.rows,
                      "parameter " + centering.parameter);
-      value(centering.parameter);
+      edits_.original(centering.parameter);
     }
     for (Composition const& pair : report_.compositions) {
-      bool const exist = pair.linear.index >= 0 && pair.linear < pair.scale &&
-                         static_cast<std::size_t>(pair.scale.index) < graph_.nodes().size();
+      bool const exist = is_layer(pair.linear) && is_node(pair.scale) && pair.linear < pair.scale;
       require_report(exist && graph_.node(pair.scale).inputs == std::vector{pair.linear}, "a composition");
-      Operator const layer = graph_.node(pair.linear).op, scale = graph_.node(pair.scale).op;
-      require_report((layer == Operator::linear || layer == Operator::conv) &&
-                         (scale == Operator::scale_channels || scale == Operator::batch_norm),
-                     "a composition");
+      Operator const scale = graph_.node(pair.scale).op;
+      require_report(scale == Operator::scale_channels || scale == Operator::batch_norm, "a composition");
     }
     for (std::string const& table : report_.untied) {
       require_report(graph_.find_parameter(table).has_value(), "table " + table);
-      value(table);
+      edits_.original(table);
+    }
+    for (AffineVerdict const& affine : report_.affines) {
+      auto const node = graph_.find_node(affine.name);
+      require_report(node == affine.norm &&
+                         (graph_.node(*node).op == Operator::layer_norm || graph_.node(*node).op == Operator::rms_norm),
+                     "affine " + affine.name);
+      for (NodeId const reader : affine.readers) {
+        require_report(is_layer(reader) && affine.norm < reader, "a reader of " + affine.name);
+        bool const fits = graph_.node(graph_.node(reader).inputs[0]).features == graph_.node(*node).features;
+        require_report(fits && !(affine.shifts && kernel_of(graph_.node(reader)) > 1), "a reader of " + affine.name);
+      }
     }
   }
 
-  // A parameter's value, of the size that the graph says.
-  ParameterValue const& value(std::string const& name) const {
-    ParameterValue const& found = original_.at(name);
-    ParameterDescription const& expected = graph_.parameter(*graph_.find_parameter(name));
-    std::visit(
-        [&](auto const& m) {
-          if (m.rows() == expected.rows && (expected.per_token || m.cols() == expected.columns)) return;
-          throw shape_error("fold_norms: parameter " + name + ": " + shape_text(m.rows(), m.cols()) + ", expected " +
-                            shape_text(expected.rows, expected.columns));
-        },
-        found);
-    return found;
-  }
-  std::string const& name_of(NodeId node, Key role) const {
-    static std::string const absent;
-    ParameterId const id = graph_.node(node).parameter(role);
-    return id.present() ? graph_.parameter(id).name : absent;
+  void untie(std::string const& table) {
+    std::string const copy = edits_.fresh_name(table + ".untied");
+    // A table is features x vocabulary; a linear that is no embedding's reads its weight as out x in.
+    std::visit([&](auto const& m) { edits_.parameters().set(copy, m.transpose()); }, edits_.original(table));
+    for (ParameterUse const& use : graph_.parameter(*graph_.find_parameter(table)).uses) {
+      bool const is_head = graph_.node(use.node).op == Operator::linear;  // a convolution's weight is no head
+      if (use.role == Key::weight && is_head) edits_.rename(use.node, Key::weight, copy);
+    }
   }
 
-  // Says which parameter an error is about.
+  // Every weight and bias once, however many readers share it; the biases first, which need W as it was.
+  void move_affine(AffineVerdict const& affine) {
+    Vector<double> const gamma = edits_.original_vector(edits_.name_of(affine.norm, Key::gamma));
+    Vector<double> const beta = edits_.original_vector(affine.shifts ? edits_.name_of(affine.norm, Key::beta) : "");
+    std::set<std::string> done;
+    for (NodeId const reader : affine.readers) check_sizes(reader);
+    for (NodeId const reader : affine.readers) {
+      if (!affine.shifts || !done.insert(edits_.bias_of(reader)).second) continue;
+      with_layout(affine, reader, [&](auto const& weight) {
+        std::visit(
+            [&](auto& bias) { fold_affine(weight, bias, Vector<double>(), beta, groups_of(graph_.node(reader))); },
+            edits_.parameters().at(edits_.bias_of(reader)));
+      });
+    }
+    for (NodeId const reader : affine.readers) {
+      if (!done.insert(edits_.name_of(reader, Key::weight)).second) continue;
+      with_layout(affine, reader,
+                  [&](auto const& weight) { fold_affine(weight, gamma, groups_of(graph_.node(reader))); });
+    }
+    for (Key const role : {Key::gamma, Key::beta}) {
+      taken_.insert(edits_.name_of(affine.norm, role));
+      edits_.rename(affine.norm, role, "");
+    }
+  }
+  void check_sizes(NodeId layer) const {
+    for (ParameterId const parameter : graph_.node(layer).parameters) {
+      if (parameter.present()) edits_.original(graph_.parameter(parameter).name);
+    }
+  }
+  // A linear's weight, or a convolution's with its taps side by side as fold_affine wants them: column t (in / groups)
+  // + c holds tap t of input c.
   template <class Action>
-  static void about(std::string const& parameter, Action action) {
-    try {
-      action();
-    } catch (std::invalid_argument const& error) {
-      throw std::invalid_argument("fold_norms: parameter " + parameter + ": " + error.what());
-    }
-  }
-
-  std::string fresh_name(std::string name) const {
-    while (graph_.find_parameter(name) || parameters_.contains(name)) name += '_';
-    return name;
-  }
-
-  void center(Centering const& centering) {
-    about(centering.parameter, [&] {
-      std::visit([&](auto& m) { fold_centering(out_by_in(m), std::span(centering.parts)); },
-                 parameters_.at(centering.parameter));
+  void with_layout(AffineVerdict const& affine, NodeId layer, Action action) {
+    std::string const name = edits_.name_of(layer, Key::weight);
+    Index const kernel = kernel_of(graph_.node(layer));
+    ModelEdits::about("norm " + affine.name + ", parameter " + name, [&] {
+      std::visit(
+          [&]<class M>(M& m) {
+            Index const inputs = m.cols() / kernel;
+            action(WeightLayout<typename M::Scalar>{.data = m.data(),
+                                                    .outputs = m.rows(),
+                                                    .outer = inputs,
+                                                    .outer_stride = m.rows(),
+                                                    .inner = kernel,
+                                                    .inner_stride = inputs * m.rows(),
+                                                    .taps = kernel});
+          },
+          edits_.parameters().at(name));
     });
   }
 
   void compose(Composition const& pair) {
-    std::string const& weight = name_of(pair.linear, Key::weight);
-    std::string const& bias = name_of(pair.linear, Key::bias);
+    std::string const weight = edits_.name_of(pair.linear, Key::weight);
     bool const shifts = graph_.node(pair.scale).op == Operator::batch_norm;
-    std::string const& scale = name_of(pair.scale, shifts ? Key::scale : Key::value);
+    std::string const scale = edits_.name_of(pair.scale, shifts ? Key::scale : Key::value);
+    std::string const shift = shifts ? edits_.name_of(pair.scale, Key::shift) : std::string();
     auto const found = centerings_.find(weight);
     require_report(found != centerings_.end(), "a composition without a centering");
-    std::vector<Interval> const& parts = found->second->parts;
-    value(scale);
-    about(weight, [&] {
+    std::string const bias = edits_.bias_of(pair.linear);
+    Vector<double> const factors = edits_.original_vector(scale), shift_values = edits_.original_vector(shift);
+    ModelEdits::about("parameter " + weight, [&] {
       std::visit(
-          [&]<class M>(M& w) {
-            ParameterValue b = bias.empty() ? ParameterValue(M(M::Zero(w.rows(), 1))) : value(bias);
-            Vector<double> const shift =
-                shifts ? Vector<double>(original_.as<double>(name_of(pair.scale, Key::shift)).col(0))
-                       : Vector<double>();
-            bool const is_zero = std::visit(
-                [&](auto& bias_values) {
-                  fold_scale_and_centering(out_by_in(w), bias_values, original_.as<double>(scale).col(0), shift,
-                                           std::span(parts));
-                  return bias_values.isZero(0);
-                },
-                b);
-            if (bias.empty() && is_zero) return;
-            std::string const target = bias.empty() ? fresh_name(graph_.node(pair.linear).name + ".bias") : bias;
-            if (bias.empty()) changes_[pair.linear].parameters[Key::bias] = target;
-            parameters_.set(target, std::move(b));
+          [&](auto& w, auto& b) {
+            fold_scale_and_centering(out_by_in(w), b, factors, shift_values, std::span(found->second->parts));
           },
-          parameters_.at(weight));
+          edits_.parameters().at(weight), edits_.parameters().at(bias));
     });
-    composed_.insert({weight, bias, scale});
-    parameters_.erase(scale);
-    if (shifts) {
-      std::string const& shift = name_of(pair.scale, Key::shift);
-      composed_.insert(shift);
-      parameters_.erase(shift);
-    }
-    changes_[pair.scale].dropped_for = pair.linear;
+    composed_.insert({weight, bias, scale, shift});
+    taken_.insert({scale, shift});
+    edits_.drop(pair.scale, pair.linear);
   }
 
-  void untie(std::string const& table) {
-    std::string const copy = fresh_name(table + ".untied");
-    // A table is features x vocabulary; a linear that is no embedding's reads its weight as out x in.
-    std::visit([&](auto const& m) { parameters_.set(copy, m.transpose()); }, value(table));
-    for (ParameterUse const& use : graph_.parameter(*graph_.find_parameter(table)).uses) {
-      bool const is_head = graph_.node(use.node).op == Operator::linear;  // a convolution's weight is no head
-      if (use.role == Key::weight && is_head) changes_[use.node].parameters[Key::weight] = copy;
-    }
+  void center(std::string const& parameter, std::vector<Interval> const& parts) {
+    ModelEdits::about("parameter " + parameter, [&] {
+      std::visit([&](auto& m) { fold_centering(out_by_in(m), std::span(parts)); }, edits_.parameters().at(parameter));
+    });
   }
 
-  void rebuild() {
-    std::vector<NodeId> now(graph_.nodes().size());
-    for (std::size_t n = 0; n < now.size(); ++n) {
-      Node const& node = graph_.nodes()[n];
-      auto const found = changes_.find(NodeId{static_cast<std::int32_t>(n)});
-      Change const change = found == changes_.end() ? Change{} : found->second;
-      if (change.dropped_for) {
-        now[n] = now[static_cast<std::size_t>(change.dropped_for->index)];
-        continue;
+  // A new bias is centered as its weight is, and stays only where it is needed.
+  void finish_added_biases() {
+    for (ModelEdits::AddedBias const& added : edits_.added_biases()) {
+      auto const centering = centerings_.find(edits_.name_of(added.layer, Key::weight));
+      if (centering != centerings_.end() && !composed_.contains(added.name)) {
+        center(added.name, centering->second->parts);
       }
-      std::vector<NodeId> inputs;
-      for (NodeId const input : node.inputs) inputs.push_back(now[static_cast<std::size_t>(input.index)]);
-      now[n] = folded_.append(change.op.value_or(node.op), node.name, std::move(inputs), keys(node, change));
+      bool const is_zero =
+          std::visit([](auto const& bias) { return bias.isZero(0); }, edits_.parameters().at(added.name));
+      if (!is_zero) continue;
+      edits_.rename(added.layer, Key::bias, "");
+      edits_.parameters().erase(added.name);
     }
-  }
-
-  KeyValues keys(Node const& node, Change const& change) const {
-    KeyValues result;
-    OperatorRow const& r = row(node.op);
-    for (std::size_t i = 0; i < r.key_count; ++i) {
-      auto const& [key, required, otherwise] = r.keys[i];
-      if (row(key).kind != KeyKind::parameter) {
-        if (required || node.number(key) != otherwise) result.numbers.emplace_back(key, node.number(key));
-        continue;
-      }
-      auto const renamed = change.parameters.find(key);
-      if (renamed != change.parameters.end()) {
-        result.parameters.emplace_back(key, renamed->second);
-      } else if (node.parameter(key).present()) {
-        result.parameters.emplace_back(key, graph_.parameter(node.parameter(key)).name);
-      }
-    }
-    return result;
   }
 
   Graph const& graph_;
   FoldReport const& report_;
-  Parameters const& original_;
-  Parameters parameters_;
-  Graph folded_;
-  std::map<NodeId, Change> changes_;
-  std::map<std::string_view, Centering const*> centerings_;  // of the report, by parameter
-  std::set<std::string> composed_;                           // parameters that compose() has dealt with
+  ModelEdits edits_;
+  std::map<std::string, Centering const*, std::less<>> centerings_;  // of the report, by parameter
+  std::set<std::string> composed_;                                   // parameters that compose() has dealt with
+  std::set<std::string> taken_;  // that some node has lost: gone, unless another node has them
 };
 
 }  // namespace detail
 
 // Returns the folded graph with its parameters; the arguments are not changed. Parameters that the report does not name
-// keep their bits, and need not be there. A composed scale's parameters are gone. Precondition: the report is one of
-// this very graph, for what it decided is not decided again. Throws std::invalid_argument if it names what the graph
-// has not, or a parameter that it names is missing, of the wrong size, or holds a NaN or infinity.
+// keep their bits, and need not be there; it names those of a reader that takes gamma and beta, too. Parameters of a
+// composed scale, and gammas and betas that moved, are gone unless another node uses them. A linear without a bias gets
+// one, "NODE.bias", where the values need it. Precondition: the report is one of this very graph, for what it decided
+// is not decided again. Throws std::invalid_argument if it names what the graph has not, or a parameter that it names
+// is missing, of the wrong size, or holds a NaN or infinity.
 inline FoldedModel fold_norms(Graph const& graph, FoldReport const& report, Parameters const& parameters) {
   return detail::Folding(graph, report, parameters).take();
 }

@@ -5,6 +5,8 @@
 //   fold NODE
 //   keep NODE REASON NODE_TO_BLAME
 //   center PARAMETER [START:END ...]
+//   affine NODE                              if FoldOptions::affine asks for these two
+//   keep_affine NODE REASON NODE_TO_BLAME
 #pragma once
 
 #include <foldnorm/graph/node.hpp>
@@ -22,7 +24,7 @@
 
 namespace foldnorm {
 
-// Why a norm stays. Meanings and the node each names: docs/folding.md, "Reasons".
+// Why a norm stays, or keeps its gamma and beta. Meanings and the node each names: docs/folding.md, "Reasons".
 enum class Reason : std::uint8_t {
   input,        // an input reaches the norm
   nonlinear,    // an activation, product, softmax, max over tokens, several-headed attention, norm without zero mean
@@ -74,11 +76,23 @@ struct Composition {
   bool operator==(Composition const&) const = default;
 };
 
+// Whether gamma and beta of a layer_norm or rms_norm move into the layers that read it.
+struct AffineVerdict {
+  NodeId norm;
+  std::string name;
+  std::vector<NodeId> readers;     // linears and convs, in order; none if refused
+  bool shifts = false;             // beta moves into their biases (else there is none, or it is known to be zero)
+  std::optional<Refusal> refusal;  // none: they move
+  bool moves() const { return !refusal; }
+  bool operator==(AffineVerdict const&) const = default;
+};
+
 struct FoldReport {
   std::vector<Verdict> norms;             // every layer_norm, in the order of the graph
   std::vector<Centering> centerings;      // in the order of first use
   std::vector<Composition> compositions;  // those that some fold needs
   std::vector<std::string> untied;        // tables whose heads are to keep a copy
+  std::vector<AffineVerdict> affines;     // if asked for: every norm with a gamma or beta, in the order of the graph
 
   std::size_t folds() const {
     return static_cast<std::size_t>(std::ranges::count_if(norms, [](Verdict const& norm) { return norm.folds(); }));
@@ -87,11 +101,14 @@ struct FoldReport {
 };
 
 inline std::ostream& operator<<(std::ostream& out, FoldReport const& report) {
+  auto const print = [&](char const* verdict, std::string const& name, Refusal const& refusal) {
+    out << verdict << ' ' << name << ' ' << to_string(refusal.reason) << ' ' << refusal.blame_name << '\n';
+  };
   for (Verdict const& norm : report.norms) {
     if (norm.folds()) {
       out << "fold " << norm.name << '\n';
     } else {
-      out << "keep " << norm.name << ' ' << to_string(norm.refusal->reason) << ' ' << norm.refusal->blame_name << '\n';
+      print("keep", norm.name, *norm.refusal);
     }
   }
   for (Centering const& centering : report.centerings) {
@@ -101,6 +118,13 @@ inline std::ostream& operator<<(std::ostream& out, FoldReport const& report) {
       if (!whole) out << ' ' << part.begin << ':' << part.end;
     }
     out << '\n';
+  }
+  for (AffineVerdict const& affine : report.affines) {
+    if (affine.moves()) {
+      out << "affine " << affine.name << '\n';
+    } else {
+      print("keep_affine", affine.name, *affine.refusal);
+    }
   }
   return out;
 }

@@ -33,6 +33,10 @@ class KnownValues {
     return !id.present() ||
            known(id, [&](auto const& value) { return is_centered(value.col(0).segment(begin, end - begin)); });
   }
+  // Zero on all of [begin, end)? An absent parameter is.
+  bool is_zero(ParameterId id, Index begin, Index end) const {
+    return is_uniform(id, begin, end) && has_zero_sum(id, begin, end);
+  }
   // Does every column of each of these sum to zero?
   bool are_centered(std::vector<ParameterId> const& ids) const {
     for (ParameterId const id : ids) {

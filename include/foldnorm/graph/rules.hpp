@@ -142,6 +142,9 @@ inline Index groups_of(Node const& node) {
   return grouped ? node.count(Key::groups) : 1;
 }
 
+// Tokens that a linear or conv reads for one token of its value.
+inline Index kernel_of(Node const& node) { return node.op == Operator::conv ? node.count(Key::kernel) : 1; }
+
 // For an operator that works on equal blocks of its input and of its value: a block whose value nobody reads is free,
 // one that is read tolerates a shift of the whole block if the operator `forgives`, and nothing otherwise.
 inline Segments pull_by_block(Segments const& tolerated, Index x_features, Index y_features, Index blocks,
