@@ -108,7 +108,7 @@ TEST_CASE("fold affine: mistakes and infinite results throw, and leave everythin
 }
 
 TEMPLATE_TEST_CASE("fold_affine: gain and shift move into the layer that reads them, however its weight is stored", "",
-                   float, double, Eigen::half, Eigen::bfloat16) {
+                   double, Eigen::half) {
   using Scalar = TestType;
   Matrix<double> const x = whole_numbers<double>(4, 5, 1641);
   Vector<double> const gamma = whole_numbers<double>(4, 1, 1642), beta = whole_numbers<double>(4, 1, 1643);
@@ -142,8 +142,8 @@ TEMPLATE_TEST_CASE("fold_affine: gain and shift move into the layer that reads t
   CHECK(around == Matrix<Scalar>::Constant(6, 7, Scalar(9)));
 }
 
-TEMPLATE_TEST_CASE("fold_affine: convolutions, grouped and depthwise ones", "", float, Eigen::half) {
-  using Scalar = TestType;
+TEST_CASE("fold_affine: convolutions, grouped and depthwise ones") {
+  using Scalar = float;
   for (Index const groups : {1, 2, 4}) {
     for (Index const taps : {1, 3}) {
       CAPTURE(groups, taps);
@@ -196,7 +196,7 @@ TEST_CASE("fold_affine: a layer with one output, whose weight is a row") {
   CHECK(bias == Vector<double>{{8.0}});
 }
 
-TEMPLATE_TEST_CASE("fold_affine: products and sums are rounded once, from double", "", float, Eigen::half) {
+TEMPLATE_TEST_CASE("fold_affine: products and sums are rounded once, from double", "", float, Eigen::bfloat16) {
   using Scalar = TestType;
   Matrix<Scalar> const w = normal<Scalar>(5, 30, 1661);
   Vector<Scalar> const b = normal<Scalar>(5, 1, 1662);
@@ -208,13 +208,12 @@ TEMPLATE_TEST_CASE("fold_affine: products and sums are rounded once, from double
   CHECK(weight == Matrix<double>(wide * gamma.asDiagonal()).template cast<Scalar>());
   // The order of the sum may differ: in double, where it is far below one rounding of these types but for ties.
   Vector<double> const sum = b.template cast<double>() + wide * beta;
-  double const unit = std::is_same_v<Scalar, float> ? 0x1p-24 : 0x1p-11;
+  double const unit = std::is_same_v<Scalar, float> ? 0x1p-24 : 0x1p-8;
   CHECK((bias.template cast<double>() - sum).cwiseAbs().maxCoeff() <= 1.01 * unit * sum.cwiseAbs().maxCoeff());
 }
 
-TEMPLATE_TEST_CASE("fold_affine: mistakes and results that do not fit throw, and leave everything as it was", "", float,
-                   Eigen::half) {
-  using Scalar = TestType;
+TEST_CASE("fold_affine: mistakes and results that do not fit throw, and leave everything as it was") {
+  using Scalar = Eigen::half;
   Matrix<Scalar> const w = normal<Scalar>(4, 6, 1671);
   Vector<Scalar> const b = normal<Scalar>(4, 1, 1672);
   Matrix<Scalar> weight = w;

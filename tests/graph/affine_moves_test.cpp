@@ -244,10 +244,14 @@ TEST_CASE("affine_moves: a tied head keeps gamma unless its table is untied by a
   check_moves(
       text + "linear f n out=6 weight=F\nlayer_norm m f gamma=c\nlinear head2 m out=9 weight=E\noutput z head2\n",
       "keep_affine n tied head2\nkeep_affine m tied head\n", untie);
-  // A convolution reads the table itself.
+  // A convolution reads the table itself, and so does a layer whose bias it is.
   check_moves(
       "ids i vocab=6\nembedding e i features=6 table=E\nlayer_norm n e gamma=g\nlinear head n out=6 weight=E\n"
-      "conv k n out=6 weight=E\noutput y head\noutput z k\n",
+      "conv k n out=6 weight=E\nlayer_norm m k\noutput y head\noutput z m\n",
+      "keep_affine n tied e\n", untie);
+  check_moves(
+      "ids i vocab=1\nembedding e i features=6 table=E\nlayer_norm n e beta=b\nlinear head n out=1 weight=E\n"
+      "linear k n out=6 weight=V bias=E\nlayer_norm m k\noutput y head\noutput z m\n",
       "keep_affine n tied e\n", untie);
 }
 

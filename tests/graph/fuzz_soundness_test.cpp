@@ -363,7 +363,7 @@ std::string wrong_graph(Sample const& sample, std::uint64_t seed, Tally& tally) 
   make_special(graph, special, random);
   TiedTables const tied = random.chance(0.3) ? TiedTables::untie : TiedTables::refuse;
   FoldReport const known = check("values", {FoldMode::inference, tied, &special}, special);
-  if (seed % 2 == 0) {
+  if (seed % 8 == 0) {
     FoldReport moved = check("affine", {FoldMode::inference, tied, nullptr, true}, parameters);
     for (auto const& affine : moved.affines) {
       ++tally.affines;

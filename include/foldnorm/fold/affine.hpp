@@ -15,21 +15,36 @@
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/fold/weight_layout.hpp>
 
+#include <cmath>
+
 namespace foldnorm {
 namespace detail {
 
 // outputs x fibres.
 template <class Scalar>
 Matrix<double> weight_values(WeightLayout<Scalar> const& weight) {
-  return Matrix<double>::NullaryExpr(weight.outputs, weight.fibres(), [&](Index o, Index f) {
-    return static_cast<double>(weight.fibre(f)[o * weight.output_stride]);
-  });
+  Matrix<double> values(weight.outputs, weight.fibres());
+  for (Index f = 0; f < values.cols(); ++f) {
+    for (Index o = 0; o < values.rows(); ++o) {
+      values(o, f) = static_cast<double>(weight.fibre(f)[o * weight.output_stride]);
+    }
+  }
+  return values;
 }
 
+// A layout's new values, before they are written.
 template <class Scalar>
-void write_weight(Matrix<Scalar> const& values, WeightLayout<Scalar> const& to) {
+void check_storable(Matrix<double> const& values, WeightLayout<Scalar> const&, char const* function) {
+  for (Index i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(static_cast<double>(static_cast<Scalar>(values.data()[i])))) {
+      throw_invalid(function, ": the folded weights are not finite in their type");
+    }
+  }
+}
+template <class Scalar>
+void write_weight(Matrix<double> const& values, WeightLayout<Scalar> const& to) {
   for (Index f = 0; f < to.fibres(); ++f) {
-    for (Index o = 0; o < to.outputs; ++o) to.fibre(f)[o * to.output_stride] = values(o, f);
+    for (Index o = 0; o < to.outputs; ++o) to.fibre(f)[o * to.output_stride] = static_cast<Scalar>(values(o, f));
   }
 }
 
@@ -37,54 +52,50 @@ void write_weight(Matrix<Scalar> const& values, WeightLayout<Scalar> const& to) 
 template <class W, class B>
 void store_folded(Matrix<double> const& weight, Matrix<double> const& bias, WeightLayout<W> const& to_weight,
                   WeightLayout<B> const& to_bias, char const* function) {
-  Matrix<W> const rounded_weight = weight.cast<W>();
-  Matrix<B> const rounded_bias = bias.cast<B>();
-  if (!rounded_weight.template cast<double>().allFinite() || !rounded_bias.template cast<double>().allFinite()) {
-    throw_invalid(function, ": the folded weights are not finite in their type");
-  }
-  write_weight(rounded_weight, to_weight);
-  write_weight(rounded_bias, to_bias);
+  check_storable(weight, to_weight, function);
+  check_storable(bias, to_bias, function);
+  write_weight(weight, to_weight);
+  write_weight(bias, to_bias);
 }
 
-// Gain and shift of the inputs that a weight reads, its outputs in `groups` blocks that read one block of the inputs
-// each. An empty gamma is ones, an empty beta zeros.
-struct InputAffine {
-  ConstVectorRef<double> const& gamma;
-  ConstVectorRef<double> const& beta;
+// What reads a gain and shift: a weight's values (outputs x fibres) with so many taps an input, its outputs in `groups`
+// blocks that read one block of the inputs each. An empty gamma is ones, an empty beta zeros.
+struct AffineReader {
+  Matrix<double> values;
+  Index taps;
   Index groups;
 
   template <class Scalar>
-  void check(WeightLayout<Scalar> const& weight) const {
+  AffineReader(WeightLayout<Scalar> const& weight, ConstVectorRef<double> const& gamma,
+               ConstVectorRef<double> const& beta, Index count)
+      : taps(weight.taps), groups(count) {
     if (groups < 1 || weight.outputs % groups != 0) {
       throw_invalid("fold_affine: groups", " do not divide the outputs of weight");
     }
     Index const inputs = weight.inputs() * groups;
     if (gamma.size() != 0) check_size(gamma.size(), inputs, "fold_affine: gamma, inputs of weight");
     if (beta.size() != 0) check_size(beta.size(), inputs, "fold_affine: beta, inputs of weight");
+    values = weight_values(weight);
   }
-  // W diag(gamma) and W beta.
-  template <class Scalar>
-  Matrix<double> scaled(WeightLayout<Scalar> const& weight) const {
-    Matrix<double> values = weight_values(weight);
-    if (gamma.size() == 0) return values;
-    return Matrix<double>::NullaryExpr(values.rows(), values.cols(),
-                                       [&](Index o, Index f) { return values(o, f) * gamma(input(weight, o, f)); });
+
+  Index input(Index output, Index fibre) const {
+    return output / (values.rows() / groups) * (values.cols() / taps) + fibre / taps;
   }
-  template <class Scalar>
-  Matrix<double> shifts(WeightLayout<Scalar> const& weight) const {
-    Matrix<double> sums = Matrix<double>::Zero(weight.outputs, 1);
+  // W beta.
+  Matrix<double> shifts(ConstVectorRef<double> const& beta) const {
+    Matrix<double> sums = Matrix<double>::Zero(values.rows(), 1);
     if (beta.size() == 0) return sums;
-    Matrix<double> const values = weight_values(weight);
     for (Index f = 0; f < values.cols(); ++f) {
-      for (Index o = 0; o < values.rows(); ++o) sums(o, 0) += values(o, f) * beta(input(weight, o, f));
+      for (Index o = 0; o < values.rows(); ++o) sums(o, 0) += values(o, f) * beta(input(o, f));
     }
     return sums;
   }
-
- private:
-  template <class Scalar>
-  Index input(WeightLayout<Scalar> const& weight, Index output, Index fibre) const {
-    return output / (weight.outputs / groups) * weight.inputs() + fibre / weight.taps;
+  // W becomes W diag(gamma).
+  void scale(ConstVectorRef<double> const& gamma) {
+    if (gamma.size() == 0) return;
+    for (Index f = 0; f < values.cols(); ++f) {
+      for (Index o = 0; o < values.rows(); ++o) values(o, f) *= gamma(input(o, f));
+    }
   }
 };
 
@@ -132,21 +143,19 @@ template <class Scalar, writable_matrix B>
 void fold_affine(WeightLayout<Scalar> const& weight, B&& bias, ConstVectorRef<double> const& gamma,
                  ConstVectorRef<double> const& beta, Index groups = 1) {
   auto const to_bias = detail::bias_layout(bias, weight.outputs, "fold_affine");
-  detail::InputAffine const affine{gamma, beta, groups};
-  affine.check(weight);
-  detail::store_folded(affine.scaled(weight), detail::weight_values(to_bias) + affine.shifts(weight), weight, to_bias,
-                       "fold_affine");
+  detail::AffineReader reader(weight, gamma, beta, groups);
+  Matrix<double> const shifted = detail::weight_values(to_bias) + reader.shifts(beta);
+  reader.scale(gamma);
+  detail::store_folded(reader.values, shifted, weight, to_bias, "fold_affine");
 }
 
 // ... without a beta: W diag(gamma), whatever bias there is.
 template <class Scalar>
 void fold_affine(WeightLayout<Scalar> const& weight, ConstVectorRef<double> const& gamma, Index groups = 1) {
-  Vector<double> const no_beta;
-  Matrix<Scalar> no_bias;
-  ConstVectorRef<double> const beta(no_beta);
-  detail::InputAffine const affine{gamma, beta, groups};
-  affine.check(weight);
-  detail::store_folded(affine.scaled(weight), Matrix<double>(), weight, out_by_in(no_bias), "fold_affine");
+  detail::AffineReader reader(weight, gamma, Vector<double>(), groups);
+  reader.scale(gamma);
+  detail::check_storable(reader.values, weight, "fold_affine");
+  detail::write_weight(reader.values, weight);
 }
 
 // W out x in, in either storage order.

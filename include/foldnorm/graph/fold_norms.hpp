@@ -19,12 +19,12 @@
 #include <foldnorm/graph/rules.hpp>
 
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
