@@ -3,6 +3,7 @@
 #include <foldnorm/core/parallel.hpp>
 #include <foldnorm/kernels/add_norm.hpp>
 #include <foldnorm/kernels/layer_norm.hpp>
+#include <foldnorm/kernels/parallel_layer_norm.hpp>
 #include <foldnorm/kernels/rms_norm.hpp>
 
 #include <omp.h>
@@ -138,6 +139,33 @@ TEST_CASE("norms: y, statistics and all gradients are the same bits for every nu
   auto const expected = layer_norm_of(in, Accuracy::fast);
   Threads const use(3);
   CHECK(layer_norm_of(in, Accuracy::fast) == expected);
+}
+
+TEST_CASE("norms: gradients of short groups are the same bits for every number of threads") {
+  // Whole blocks, joined columns, parts of a block that are not joined.
+  struct Groups {
+    Index n, m, d;
+  };
+  for (auto [n, m, d] : {Groups{768, 2048, 8}, {64, 20000, 16}, {12, 90000, 4}, {1028, 1500, 4}}) {
+    INFO(n << "x" << m << ", groups of " << d);
+    Inputs<float> const in(n, m);
+    NormStatistics<float> const statistics{
+        n, d,
+        std::vector<foldnorm::SampleStatistics>(std::size_t(n / d * m), {.mean_high = 1, .inverse_deviation = 0.9})};
+    auto const backward = [&, d = d] {
+      Results<float> r{
+          {}, Matrix<float>(in.x.rows(), in.x.cols()), Vector<float>(in.x.rows()), Vector<float>(in.x.rows()), {}};
+      foldnorm::parallel_layer_norm_backward(in.dy, in.x, in.gamma, statistics, r.dx, r.dgamma, r.dbeta);
+      return r;
+    };
+    Eigen::setNbThreads(1);
+    auto const expected = backward();
+    for (int threads : thread_counts) {
+      INFO(threads << " threads");
+      Threads const use(threads);
+      CHECK(backward() == expected);
+    }
+  }
 }
 
 TEST_CASE("norms: inside a parallel region each call is its own thread's, and the same bits") {

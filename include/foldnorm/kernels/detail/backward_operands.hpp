@@ -16,6 +16,9 @@ struct BackwardSample {
   T* dx;
   T* dr;  // alpha * dx as well; null: not wanted
   Compute<T> alpha;
+  FOLDNORM_INLINE BackwardSample from(Index k) const {
+    return {dy + k, x + k, gamma.from(k), upstream ? upstream + k : nullptr, dx + k, dr ? dr + k : nullptr, alpha};
+  }
 };
 
 template <bool is_grouped, storage_scalar Scalar, class GammaColumns>
@@ -35,16 +38,16 @@ struct BackwardOperands {
 
   Index column_of(Index number) const { return grouped ? number / groups : number; }
   Index feature_of(Index number) const { return grouped ? number % groups * norm_size : 0; }
-  auto sample(Index number) const {
-    Index const column = column_of(number), feature = feature_of(number);
-    return BackwardSample<T, decltype(gamma.at(0, 0))>{dy.at(column, feature),
-                                                       x.at(column, feature),
-                                                       gamma.at(column, feature),
-                                                       upstream.data ? upstream.at(column, feature) : nullptr,
-                                                       dx.at(column, feature),
-                                                       dr.data ? dr.at(column, feature) : nullptr,
+  FOLDNORM_INLINE auto at(Index column, Index feature, int next = 0) const {
+    return BackwardSample<T, decltype(gamma.at(0, 0))>{dy.at(column, feature, next),
+                                                       x.at(column, feature, next),
+                                                       gamma.at(column, feature, next),
+                                                       upstream.data ? upstream.at(column, feature, next) : nullptr,
+                                                       dx.at(column, feature, next),
+                                                       dr.data ? dr.at(column, feature, next) : nullptr,
                                                        alpha};
   }
+  auto sample(Index number) const { return at(column_of(number), feature_of(number)); }
 };
 
 // Running sums over samples, from some feature on.

@@ -79,11 +79,11 @@ FOLDNORM_INLINE Pack<C> gained(Pack<C> value, Gamma gamma, Index i, Part part) {
 
 // gamma * dy - mean, in one rounding where there is a gamma.
 template <class Gamma, class C, class Part>
-FOLDNORM_INLINE Pack<C> gain_less_mean(Pack<C> dy, Gamma gamma, Index i, Pack<C> mean, Part part) {
+FOLDNORM_INLINE Pack<C> gain_less_mean(Pack<C> dy, Gamma gamma, Index i, Pack<C> minus_mean, Part part) {
   if constexpr (Gamma::present) {
-    return multiply_add(dy, part.load(gamma.data + i), -mean);
+    return multiply_add(dy, part.load(gamma.data + i), minus_mean);
   } else {
-    return dy - mean;
+    return dy + minus_mean;
   }
 }
 
@@ -100,6 +100,22 @@ SampleWords<C> words_of(SampleStatistics const& s) {
   auto const low = static_cast<C>((s.mean_high - static_cast<double>(high)) + s.mean_low);
   auto const rstd = static_cast<C>(s.inverse_deviation);
   return {broadcast(high), broadcast(-low * rstd), broadcast(rstd)};
+}
+
+// Adds one pack's terms to sum(g) and to sum(g * (x - high)).
+template <class Norm, class C, class Sample, class Part>
+FOLDNORM_INLINE void add_gradient_sums(Sample const& sample, Pack<C> high, Index i, Part part, Pack<C>& g_sum,
+                                       Pack<C>& g_x_sum) {
+  Pack<C> const g = gained<decltype(sample.gamma), C>(part.load(sample.dy + i), sample.gamma, i, part);
+  if constexpr (Norm::subtracts_mean) g_sum += g;
+  Pack<C> const x = part.load(sample.x + i);
+  g_x_sum = multiply_add(g, Norm::subtracts_mean ? x - high : x, g_x_sum);
+}
+// sum(g * xhat) from both.
+template <class Norm, class C>
+FOLDNORM_INLINE Pack<C> g_xhat_sum(SampleWords<C> const& words, Pack<C> g_sum, Pack<C> g_x_sum) {
+  Pack<C> const sum = g_x_sum * words.rstd;
+  return Norm::subtracts_mean ? multiply_add(g_sum, words.offset, sum) : sum;
 }
 
 // sum(g) and sum(g * xhat) of one sample. The latter is summed as g * (x - high): rstd and offset are its factors.
@@ -130,19 +146,12 @@ class GradientSums {
 
   // Once finished, in every lane.
   FOLDNORM_INLINE Pack<C> g() const { return Norm::subtracts_mean ? g_.total() : Pack<C>{}; }
-  FOLDNORM_INLINE Pack<C> g_xhat() const {
-    Pack<C> const sum = g_x_.total() * words_.rstd;
-    return Norm::subtracts_mean ? multiply_add(g_.total(), words_.offset, sum) : sum;
-  }
+  FOLDNORM_INLINE Pack<C> g_xhat() const { return g_xhat_sum<Norm, C>(words_, g(), g_x_.total()); }
 
  private:
   template <class Part>
   FOLDNORM_INLINE void add(Index i, int slot, Part part) {
-    using Gamma = decltype(sample_.gamma);
-    Pack<C> const g = gained<Gamma, C>(part.load(sample_.dy + i), sample_.gamma, i, part);
-    if constexpr (Norm::subtracts_mean) g_[slot] += g;
-    Pack<C> const x = part.load(sample_.x + i);
-    g_x_[slot] = multiply_add(g, Norm::subtracts_mean ? x - words_.high : x, g_x_[slot]);
+    add_gradient_sums<Norm, C>(sample_, words_.high, i, part, g_[slot], g_x_[slot]);
   }
 
   Sample sample_;
@@ -155,11 +164,29 @@ class GradientSums {
 template <class C>
 struct BackwardWords {
   SampleWords<C> forward;
-  Pack<C> mean_g, mean_g_xhat;
+  Pack<C> minus_mean_g, mean_g_xhat;  // minus the mean: a compiler may negate it where it costs an instruction
 };
 
 // Which running sums are kept; neither, or dbeta alone, costs what both cost.
 enum class Sums { dgamma, both };
+
+// dx of one pack of features; its terms of dgamma and dbeta go to `sums`, its dr to the sample's.
+template <class Norm, Sums kept, class C, class Sample, class Part>
+FOLDNORM_INLINE Pack<C> gradient_of_pack(Sample const& sample, BackwardWords<C> const& words,
+                                         ParameterSums<C> const& sums, Index i, Part part) {
+  using Gamma = decltype(sample.gamma);
+  Pack<C> const dy = part.load(sample.dy + i);
+  Pack<C> const xhat = normalized<Norm, C>(part.load(sample.x + i), words.forward);
+  Pack<C> const without_mean = Norm::subtracts_mean
+                                   ? gain_less_mean<Gamma, C>(dy, sample.gamma, i, words.minus_mean_g, part)
+                                   : gained<Gamma, C>(dy, sample.gamma, i, part);
+  Pack<C> dx = multiply_add(-xhat, words.mean_g_xhat, without_mean) * words.forward.rstd;
+  part.store(sums.dgamma + i, multiply_add(dy, xhat, part.load(sums.dgamma + i)));
+  if constexpr (kept == Sums::both) part.store(sums.dbeta + i, part.load(sums.dbeta + i) + dy);
+  if (sample.upstream) dx += part.load(sample.upstream + i);
+  if (sample.dr) part.store(sample.dr + i, dx * sample.alpha);
+  return dx;
+}
 
 // dx of one sample, and its terms of dgamma and dbeta. dx may be dy or x; where it is not streamed.
 template <class Norm, Sums kept, class Sample, class Scalar>
@@ -182,28 +209,14 @@ class WriteGradients {
   }
   FOLDNORM_INLINE void settle() {}
   FOLDNORM_INLINE void finish(Index i) {
-    remaining_packs<C>(i, size_, [&](Index at, auto part) FOLDNORM_INLINE_LAMBDA { write(at, part); });
+    remaining_packs<C>(
+        i, size_, [&](Index at, auto part) FOLDNORM_INLINE_LAMBDA { part.store(sample_.dx + at, gradient(at, part)); });
   }
 
  private:
   template <class Part>
-  FOLDNORM_INLINE void write(Index i, Part part) {
-    part.store(sample_.dx + i, gradient(i, part));
-  }
-  template <class Part>
-  FOLDNORM_INLINE Pack<C> gradient(Index i, Part part) {
-    using Gamma = decltype(sample_.gamma);
-    Pack<C> const dy = part.load(sample_.dy + i);
-    Pack<C> const xhat = normalized<Norm, C>(part.load(sample_.x + i), words_.forward);
-    Pack<C> const without_mean = Norm::subtracts_mean
-                                     ? gain_less_mean<Gamma, C>(dy, sample_.gamma, i, words_.mean_g, part)
-                                     : gained<Gamma, C>(dy, sample_.gamma, i, part);
-    Pack<C> dx = multiply_add(-xhat, words_.mean_g_xhat, without_mean) * words_.forward.rstd;
-    part.store(sums_.dgamma + i, multiply_add(dy, xhat, part.load(sums_.dgamma + i)));
-    if constexpr (kept == Sums::both) part.store(sums_.dbeta + i, part.load(sums_.dbeta + i) + dy);
-    if (sample_.upstream) dx += part.load(sample_.upstream + i);
-    if (sample_.dr) part.store(sample_.dr + i, dx * sample_.alpha);
-    return dx;
+  FOLDNORM_INLINE Pack<C> gradient(Index i, Part part) const {
+    return gradient_of_pack<Norm, kept, C>(sample_, words_, sums_, i, part);
   }
   Sample sample_;
   BackwardWords<C> words_;

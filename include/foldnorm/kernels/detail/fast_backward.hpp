@@ -14,6 +14,36 @@
 
 namespace foldnorm::detail {
 
+// Means of about this size say that no product comes near the ends of the range of float; a dy of zeros is welcome.
+template <class Sample>
+__attribute__((noinline)) bool gradient_in_range(Sample const& sample, Index n) {
+  double const largest = largest_magnitude(
+      [&](Index i) {
+        double const dy = static_cast<double>(static_cast<decltype(sample.alpha)>(sample.dy[i]));
+        if constexpr (decltype(sample.gamma)::present) return dy * sample.gamma.template one<double>(i);
+        return dy;
+      },
+      n);
+  return largest == 0 || (largest >= 0x1p-60 && largest <= 0x1p60);
+}
+template <class C, class Sample>
+FOLDNORM_INLINE bool means_in_range(Sample const& sample, Index n, C mean_g, C mean_g_xhat) {
+  C const size = std::abs(mean_g) + std::abs(mean_g_xhat);
+  return (size >= C(0x1p-60) && size <= C(0x1p60)) || (std::isfinite(size) && gradient_in_range(sample, n));
+}
+
+// The accurate way for sample j, among others that take the fast one.
+template <class Norm, class C, class Operands>
+__attribute__((noinline)) void write_gradients_exactly(Operands const& operands, Index j,
+                                                       ParameterSums<C> const& all_sums) {
+  ParameterSums<C> const sums = all_sums.from(operands.feature_of(j));
+  backward_exactly<Norm>(operands.sample(j), operands.norm_size, operands.statistics[j],
+                         [&](Index i, double dgamma, double dbeta) {
+                           sums.dgamma[i] = static_cast<C>(static_cast<double>(sums.dgamma[i]) + dgamma);
+                           sums.dbeta[i] = static_cast<C>(static_cast<double>(sums.dbeta[i]) + dbeta);
+                         });
+}
+
 template <class Norm, Sums kept, class Operands>
 class FastBackward {
   using T = typename Operands::T;
@@ -35,7 +65,7 @@ class FastBackward {
       if (j + 1 < end) finished = finish(j + 1, next);
       if (!current.fits) {
         if (j + 2 < end) next = summed(j + 2);
-        write_exactly(j, sums);
+        write_gradients_exactly<Norm, C>(operands_, j, sums);
       } else if (j + 2 < end) {
         next = summed_while_writing(j + 2, j, current, sums);
       } else {
@@ -81,33 +111,10 @@ class FastBackward {
 
   FOLDNORM_INLINE Finished finish(Index j, Summed const& s) const {
     Pack<C> const inverse_n = broadcast(1 / static_cast<C>(n_));
-    BackwardWords<C> const words{s.words, s.g * inverse_n, s.g_xhat * inverse_n};
-    return {words, fits_fast_backward(operands_.statistics[j]) && in_range(j, words)};
-  }
-
-  // Means of about this size say that no product comes near the ends of the range of float; a dy of zeros is welcome.
-  FOLDNORM_INLINE bool in_range(Index j, BackwardWords<C> const& words) const {
-    C const size = std::abs(words.mean_g[0]) + std::abs(words.mean_g_xhat[0]);
-    return (size >= C(0x1p-60) && size <= C(0x1p60)) || (std::isfinite(size) && gradient_in_range(j));
-  }
-  __attribute__((noinline)) bool gradient_in_range(Index j) const {
-    Sample const sample = operands_.sample(j);
-    double const largest = largest_magnitude(
-        [&](Index i) {
-          double const dy = static_cast<double>(static_cast<C>(sample.dy[i]));
-          if constexpr (decltype(sample.gamma)::present) return dy * sample.gamma.template one<double>(i);
-          return dy;
-        },
-        n_);
-    return largest == 0 || (largest >= 0x1p-60 && largest <= 0x1p60);
-  }
-
-  __attribute__((noinline)) void write_exactly(Index j, ParameterSums<C> const& all_sums) const {
-    ParameterSums<C> const sums = all_sums.from(operands_.feature_of(j));
-    backward_exactly<Norm>(operands_.sample(j), n_, operands_.statistics[j], [&](Index i, double dgamma, double dbeta) {
-      sums.dgamma[i] = static_cast<C>(static_cast<double>(sums.dgamma[i]) + dgamma);
-      sums.dbeta[i] = static_cast<C>(static_cast<double>(sums.dbeta[i]) + dbeta);
-    });
+    BackwardWords<C> const words{s.words, -s.g * inverse_n, s.g_xhat * inverse_n};
+    bool const fits = fits_fast_backward(operands_.statistics[j]) &&
+                      means_in_range<C>(operands_.sample(j), n_, words.minus_mean_g[0], words.mean_g_xhat[0]);
+    return {words, fits};
   }
 
   Operands const& operands_;

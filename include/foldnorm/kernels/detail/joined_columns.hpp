@@ -41,16 +41,21 @@ bool lies_end_to_end(ParameterColumns<P, per_feature> const& parameter, Index fe
   return per_feature || parameter.columns.stride == features;
 }
 
-// k: as many columns as fill whole blocks, as far as there are so many; 1 where there is nothing to join.
+// As many columns of so many groups as fill whole blocks, as far as there are so many and they may be joined.
+template <class C>
+Index columns_of_whole_blocks(Index groups, Index most, Index columns) {
+  Index const whole_blocks = width<C> / std::gcd(groups, Index{width<C>});
+  return std::max<Index>(1, std::min({whole_blocks, most, columns}));
+}
+
+// k; 1 where there is nothing to join.
 template <class Operands>
 Index columns_to_join(Operands const& operands, Index features, Index columns) {
   using C = typename Operands::C;
   bool const joins = is_short_group<C>(operands.norm_size) && operands.groups < width<C> &&
                      operands.source.x.stride == features && operands.y.stride == features &&
                      lies_end_to_end(operands.gamma, features) && lies_end_to_end(operands.beta, features);
-  if (!joins) return 1;
-  Index const whole_blocks = width<C> / std::gcd(operands.groups, Index{width<C>});
-  return std::max<Index>(1, std::min({whole_blocks, most_joined_features / features, columns}));
+  return joins ? columns_of_whole_blocks<C>(operands.groups, most_joined_features / features, columns) : 1;
 }
 
 // Calls use(joined operands, their columns), and leaves out the last columns % k.

@@ -66,25 +66,35 @@ FOLDNORM_INLINE Pack<C> segment_sums(Pack<C> (&packs)[D]) {
 template <class C, int D>
 class Spread {
  public:
-  FOLDNORM_INLINE explicit Spread(Pack<C> sums) : sums_(sums) {
-    if constexpr (D == width<C>) {
-      store(lanes_, sums);
-      asm("" : "+m"(lanes_));  // keeps the compiler from taking lanes out of the register again
-    }
-  }
-  // Where a lane goes to the whole pack, by a load that broadcasts: it costs nothing that the arithmetic needs, while
-  // across the halves of a register a shuffle is two instructions on the busiest port.
+  FOLDNORM_INLINE explicit Spread(Pack<C> sums) : sums_(sums) {}
   template <int r>
   FOLDNORM_INLINE Pack<C> lane() const {
-    if constexpr (D == width<C>) {
-      return broadcast(lanes_[r]);
-    } else {
-      return shuffle<C>(sums_, sums_, SegmentLane<D, r>{});
-    }
+    return shuffle<C>(sums_, sums_, SegmentLane<D, r>{});
+  }
+  template <int r>
+  FOLDNORM_INLINE Pack<C> lane(std::integral_constant<int, r>) const {
+    return lane<r>();
   }
 
  private:
   Pack<C> sums_;
+};
+// Where a lane goes to the whole pack, by a load that broadcasts: it costs nothing that the arithmetic needs, while
+// across the halves of a register a shuffle is two instructions on the busiest port.
+template <class C, int D>
+requires(D == width<C>) class Spread<C, D> {
+ public:
+  FOLDNORM_INLINE explicit Spread(Pack<C> sums) {
+    store(lanes_, sums);
+    asm("" : "+m"(lanes_));  // keeps the compiler from taking lanes out of the register again
+  }
+  template <int r>
+  FOLDNORM_INLINE Pack<C> lane() const {
+    return broadcast(lanes_[r]);
+  }
+  FOLDNORM_INLINE Pack<C> lane(int r) const { return broadcast(lanes_[r]); }
+
+ private:
   alignas(pack_bytes) C lanes_[width<C>];
 };
 

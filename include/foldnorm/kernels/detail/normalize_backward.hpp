@@ -5,11 +5,12 @@
 #include <foldnorm/core/check.hpp>
 #include <foldnorm/core/parallel.hpp>
 #include <foldnorm/kernels/detail/arguments.hpp>
-#include <foldnorm/kernels/detail/fast_backward.hpp>
+#include <foldnorm/kernels/detail/joined_backward.hpp>
 #include <foldnorm/kernels/detail/normalize.hpp>
 #include <foldnorm/kernels/detail/parameter_gradients.hpp>
+#include <foldnorm/kernels/detail/short_groups_backward.hpp>
 
-#include <cstdint>
+#include <bit>
 
 namespace foldnorm::detail {
 
@@ -25,6 +26,52 @@ struct BackwardOutputs {
 template <class T, class M>
 void check_gradient_apart(OptionalOutput<T> const& gradient, M const& matrix, ArgumentNames const& what) {
   gradient.visit([&](auto* data) { check_apart(View{data, gradient}, matrix, what); });
+}
+
+// Does the blocked backward serve this norm_size?
+template <class Operands>
+bool is_short_for_backward(Index d) {
+  constexpr int lanes = width<typename Operands::C>;
+  if (d < lanes) return Operands::grouped && d >= 2 && (d & (d - 1)) == 0;
+  return d % lanes == 0 && d <= longest_short_group<typename Operands::C>;
+}
+
+// The fast backward of samples begin .. end - 1, which are whole columns.
+template <class Norm, Sums kept, class Operands>
+void backward_samples(Operands const& operands, Traffic traffic, Index begin, Index end,
+                      ParameterSums<typename Operands::C> const& sums) {
+  constexpr int lanes = width<typename Operands::C>, shortest = Operands::grouped ? 2 : lanes;
+  Index const d = operands.norm_size;
+  if (!is_short_for_backward<Operands>(d)) {
+    FastBackward<Norm, kept, Operands>(operands, traffic).run(begin, end, sums);
+  } else if (d > lanes) {
+    ShortGroupsBackward<Norm, any_size, Operands>(operands, traffic).run(begin, end, sums);
+  } else {
+    unrolled<std::bit_width(unsigned{lanes / shortest})>([&](auto power) {
+      constexpr int fixed = shortest << power;
+      if (d == fixed) ShortGroupsBackward<Norm, fixed, Operands>(operands, traffic).run(begin, end, sums);
+    });
+  }
+}
+
+// The fast backward of columns begin .. end - 1 of a slice; of few short groups, several at a time.
+template <class Norm, Sums kept, class Operands>
+void backward_columns(Operands const& operands, Traffic traffic, Index features, Index begin, Index end,
+                      ParameterSums<typename Operands::C> const& sums) {
+  if constexpr (Operands::grouped) {
+    Index const k = is_short_for_backward<Operands>(operands.norm_size)
+                        ? backward_columns_to_join(operands, features, end - begin)
+                        : 1;
+    if (k > 1) {
+      Index const joined_end = begin + (end - begin) / k * k;
+      with_joined_columns(operands, features, k, sums, [&](Operands const& joined, auto const& joined_sums) {
+        backward_samples<Norm, kept>(joined, traffic, begin * operands.groups, joined_end * operands.groups,
+                                     joined_sums);
+      });
+      begin = joined_end;
+    }
+  }
+  backward_samples<Norm, kept>(operands, traffic, begin * operands.groups, end * operands.groups, sums);
 }
 
 // Precondition: all arguments are checked.
@@ -57,11 +104,10 @@ void backward_checked(Operands const& operands, Index features, Index columns, b
   ParameterGradients<C, T> const gradients(dgamma, dbeta, features, columns, options.add_to_parameters, operands.x.data,
                                            workspace);
   over_slices(gradients, [&](Index begin, Index end, ParameterSums<C> const& sums) {
-    Index const first = begin * operands.groups, last = end * operands.groups;
     if (dbeta.present() || !dgamma.present()) {
-      FastBackward<Norm, Sums::both, Operands>(operands, traffic).run(first, last, sums);
+      backward_columns<Norm, Sums::both>(operands, traffic, features, begin, end, sums);
     } else {
-      FastBackward<Norm, Sums::dgamma, Operands>(operands, traffic).run(first, last, sums);
+      backward_columns<Norm, Sums::dgamma>(operands, traffic, features, begin, end, sums);
     }
   });
 }

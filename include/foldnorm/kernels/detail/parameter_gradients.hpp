@@ -34,6 +34,14 @@ inline constexpr std::uintptr_t sums_modulus = 1024;
 inline constexpr Index sums_gap = 32;  // values
 inline constexpr std::uintptr_t line_bytes = 64;
 
+// Where in memory that has sums_modulus bytes to spare.
+template <class P>
+P* placed_after(void const* x, P* memory) {
+  auto const address = [](void const* p) { return reinterpret_cast<std::uintptr_t>(p); };
+  std::uintptr_t const wanted = address(x) / line_bytes * line_bytes + sums_after_x;
+  return memory + (wanted - address(memory)) % sums_modulus / sizeof(P);
+}
+
 // P: what a sum is held in. T: storage of the norm.
 template <class P, storage_scalar T>
 class ParameterGradients {
@@ -42,10 +50,7 @@ class ParameterGradients {
                      bool add, T const* x, NormWorkspace& workspace)
       : dgamma_(dgamma), dbeta_(dbeta), features_(features), columns_(columns), add_(add) {
     auto const spare = static_cast<Index>(sums_modulus / sizeof(P));
-    sums_ = workspace.reserve<P>(static_cast<std::size_t>(slices() * slice_size() + spare));
-    auto const address = [](void const* p) { return reinterpret_cast<std::uintptr_t>(p); };
-    std::uintptr_t const wanted = address(x) / line_bytes * line_bytes + sums_after_x;
-    sums_ += (wanted - address(sums_)) % sums_modulus / sizeof(P);
+    sums_ = placed_after(x, workspace.reserve<P>(static_cast<std::size_t>(slices() * slice_size() + spare)));
   }
   Index slices() const { return (columns_ + slice_columns - 1) / slice_columns; }
   Index slice_size() const { return 2 * (features_ + sums_gap); }

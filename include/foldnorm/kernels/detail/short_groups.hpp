@@ -28,6 +28,13 @@ bool is_short_group(Index norm_size) {
   return norm_size >= 2 && norm_size <= longest_short_group<C> && (norm_size & (norm_size - 1)) == 0;
 }
 
+// The lane in which sample i of a block has its sums, when the block's packs are `runs` runs.
+template <class C, int runs>
+constexpr int lane_of_sample(int i) {
+  constexpr int samples_per_run = width<C> / runs;
+  return i % samples_per_run * runs + i / samples_per_run;
+}
+
 template <class Norm, int d, class Operands>
 class ShortGroups {
   using T = typename Operands::T;
@@ -60,7 +67,7 @@ class ShortGroups {
   }
 
  private:
-  static constexpr int lane_of(int sample) { return sample % samples_per_run * runs + sample / samples_per_run; }
+  static constexpr int lane_of(int sample) { return lane_of_sample<C, runs>(sample); }
   // Where a block lies: its first sample, and that sample's column and feature.
   struct Place {
     Index number, column, feature;
