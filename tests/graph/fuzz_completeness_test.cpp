@@ -318,7 +318,7 @@ std::string check_graphs(std::uint64_t first_seed, long graphs, RandomGraphOptio
 
 TEST_CASE("random graphs: no set of centered producers folds a norm that the analysis keeps, if none are correlated") {
   Misses misses;
-  std::string const failures = check_graphs(1, 20000, {4, 8, false, true}, misses);
+  std::string const failures = check_graphs(1, 10000, {4, 8, false, true}, misses);
   WARN(printed(misses));
   INFO(failures);
   CHECK(misses.of_kind[unexplained] == 0);
@@ -329,7 +329,7 @@ TEST_CASE("random graphs: no set of centered producers folds a norm that the ana
 TEST_CASE(
     "random graphs: what the analysis misses are values that coincide, shifts that are correlated, and cancellation") {
   Misses misses;
-  std::string const failures = check_graphs(100001, 20000, {4, 8, true, true}, misses);
+  std::string const failures = check_graphs(100001, 10000, {4, 8, true, true}, misses);
   WARN(printed(misses));
   INFO(failures);
   CHECK(misses.of_kind[unexplained] == 0);
