@@ -14,22 +14,10 @@
 #include "named_matrices.hpp"
 #include "optimizer.hpp"
 
-#include <string>
 #include <utility>
 #include <vector>
 
 namespace foldnorm::training {
-
-// One centering per name, of all outputs.
-template <real_scalar Scalar>
-std::vector<Centering> whole_centerings(std::vector<std::string> const& names, NamedMatrices<Scalar> const& values) {
-  std::vector<Centering> centerings;
-  for (std::string const& name : names) {
-    Index const rows = values.at(name).rows();
-    centerings.push_back({name, {{0, rows}}, rows});
-  }
-  return centerings;
-}
 
 template <real_scalar Scalar>
 void center_named(std::vector<Centering> const& centerings, NamedMatrices<Scalar> const& from,
