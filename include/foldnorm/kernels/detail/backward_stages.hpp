@@ -124,12 +124,13 @@ class GradientSums {
  public:
   using C = Scalar;
   static constexpr int packs_at_once = 2;
+  static constexpr int turns = 1;
 
   FOLDNORM_INLINE GradientSums(Sample const& sample, SampleWords<C> const& words, Index n, Index prefetch_ahead)
       : sample_(sample), words_(words), size_(n), prefetch_(prefetch_ahead) {}
   Index size() const { return size_; }
 
-  FOLDNORM_INLINE void packs(Index i) {
+  FOLDNORM_INLINE void packs(Index i, Turn<0>) {
     if (prefetch_ != 0) {
       prefetch(sample_.dy + i + prefetch_);
       prefetch(sample_.x + i + prefetch_);
@@ -195,13 +196,14 @@ class WriteGradients {
   using C = Scalar;
   using T = std::remove_pointer_t<decltype(Sample::dx)>;
   static constexpr int packs_at_once = 2;
+  static constexpr int turns = 1;
 
   FOLDNORM_INLINE WriteGradients(Sample const& sample, BackwardWords<C> const& words, ParameterSums<C> const& sums,
                                  Index n, Traffic traffic)
       : sample_(sample), words_(words), sums_(sums), size_(n), traffic_(traffic) {}
   Index size() const { return size_; }
 
-  FOLDNORM_INLINE void packs(Index i) {
+  FOLDNORM_INLINE void packs(Index i, Turn<0>) {
     unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
       Index const at = i + p * width<C>;
       put<T, C>(sample_.dx + at, gradient(at, WholePack{}), traffic_);

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <type_traits>
 
 namespace foldnorm::detail {
 
@@ -70,6 +71,12 @@ class PackSum {
   bool is_settled_ = false;
 };
 
+// Which of its turns in a step a stage is to take. A step of eight packs in two turns, between which the other stage
+// has its own: with eight loads at a stretch and then eight stores, RMSNorm took 1.0 to 1.15 times as long as LayerNorm
+// from the third-level cache; in turns .81 to .88.
+template <int index>
+using Turn = std::integral_constant<int, index>;
+
 // `fetches`: asks for what lies ahead; of no use to a sample that is measured by itself.
 template <class Norm, class Source, bool fetches = false>
 class Measure {
@@ -77,8 +84,9 @@ class Measure {
 
  public:
   using C = typename Source::C;
-  // An addition takes some 4 cycles and two can start in each: so many independent sums keep a sample alone busy.
-  static constexpr int packs_at_once = Norm::subtracts_mean ? 4 : 8;
+  static constexpr int packs_at_once = 4;
+  // An addition takes some 4 cycles and two can start in each: eight independent sums keep a sample alone busy.
+  static constexpr int turns = Norm::subtracts_mean ? 1 : 2;
 
   FOLDNORM_INLINE Measure(Source source, Pack<C> shift, Index n, Traffic traffic = Traffic::cached)
       : source_(source), shift_(shift), size_(n), prefetch_(prefetch_bytes(traffic) / static_cast<Index>(sizeof(T))) {
@@ -86,11 +94,12 @@ class Measure {
   }
   Index size() const { return size_; }
 
-  FOLDNORM_INLINE void packs(Index i) {
+  template <int turn>
+  FOLDNORM_INLINE void packs(Index i, Turn<turn>) {
     unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
       constexpr Index packs_per_line = std::max(1, 64 / (width<C> * static_cast<int>(sizeof(T))));
       if constexpr (fetches && p % packs_per_line == 0) source_.expect(i + p * width<C> + prefetch_);
-      if constexpr (p % 2 == 0) two_packs(i + p * width<C>, p);
+      if constexpr (p % 2 == 0) two_packs(i + p * width<C>, turn * packs_at_once + p);
     });
   }
   FOLDNORM_INLINE void settle() {
@@ -144,7 +153,7 @@ class Measure {
 
   Source source_;
   Pack<C> shift_, tail_{};
-  PackSum<C, packs_at_once> sum_, squares_;
+  PackSum<C, packs_at_once * turns> sum_, squares_;
   Index size_, prefetch_;
 };
 
@@ -189,7 +198,8 @@ class Normalize {
  public:
   using T = typename Source::Scalar;
   using C = typename Source::C;
-  static constexpr int packs_at_once = Norm::subtracts_mean ? 4 : 8;
+  static constexpr int packs_at_once = 4;
+  static constexpr int turns = Norm::subtracts_mean ? 1 : 2;
 
   FOLDNORM_INLINE Normalize(Source source, SampleWords<C> const& words, Gamma gamma, Beta beta, T* y, Index n,
                             Traffic traffic = Traffic::cached)
@@ -198,7 +208,8 @@ class Normalize {
   }
   Index size() const { return size_; }
 
-  FOLDNORM_INLINE void packs(Index i) {
+  template <int turn>
+  FOLDNORM_INLINE void packs(Index i, Turn<turn>) {
     unrolled<packs_at_once / 2>([&](auto pair) FOLDNORM_INLINE_LAMBDA {
       Index const at = i + pair * 2 * width<C>;
       Pack<C> const a = result(source_.again(at, OfTwo<T, 0>{}), at, OfTwo<T, 0>{});
@@ -241,23 +252,31 @@ class Normalize {
 };
 
 // Runs stages over whole steps from i up to end at most; returns where they stand.
-template <Index step, class... Stages>
-FOLDNORM_INLINE Index run_steps(Index i, Index end, Stages&... stages) {
+template <class First, class... Others>
+FOLDNORM_INLINE Index run_steps(Index i, Index end, First& first, Others&... others) {
+  constexpr Index turn_size = First::packs_at_once * width<typename First::C>;
+  constexpr Index step = First::turns * turn_size;
   for (;;) {
     Index const stop = std::min(end, i + terms_per_lane * step);
-    for (; i + step <= stop; i += step) (stages.packs(i), ...);
+    for (; i + step <= stop; i += step) {
+      unrolled<First::turns>([&](auto t) FOLDNORM_INLINE_LAMBDA {
+        first.packs(i + t * turn_size, Turn<t>{});
+        (others.packs(i + t * turn_size, Turn<t>{}), ...);
+      });
+    }
     if (i + step > end) return i;
-    (stages.settle(), ...);
+    first.settle();
+    (others.settle(), ...);
   }
 }
 
-// Runs stages side by side as far as the shortest goes, and each to its end. All take steps of the same size.
+// Runs stages side by side as far as the shortest goes, and each to its end. All take turns of the same size, and as
+// many a step.
 template <class First, class... Others>
 FOLDNORM_INLINE void run(First& first, Others&... others) {
-  constexpr Index step = First::packs_at_once * width<typename First::C>;
-  Index const common = run_steps<step>(0, std::min({first.size(), others.size()...}), first, others...);
-  first.finish(run_steps<step>(common, first.size(), first));
-  (others.finish(run_steps<step>(common, others.size(), others)), ...);
+  Index const common = run_steps(0, std::min({first.size(), others.size()...}), first, others...);
+  first.finish(run_steps(common, first.size(), first));
+  (others.finish(run_steps(common, others.size(), others)), ...);
 }
 
 }  // namespace foldnorm::detail
