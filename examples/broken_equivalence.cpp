@@ -108,7 +108,7 @@ struct Outcome {
 template <class Data>
 void run_seed(Task<Data> const& task, Options const& options, std::uint64_t seed, std::array<Outcome, 3>& outcomes,
               std::vector<double>& control) {
-  auto const make = [](NamedMatrices<float> const& p) { return as_update<float>(AdamW<float>(p)); };
+  auto const make = [](NamedMatrices<float> const& p) { return AnyOptimizer<float>(AdamW<float>(p)); };
   auto const training = [&](WeightCentering centering) {
     return PairedTraining<float>(task.networks, std::move(centering), make, task.networks.template start<float>(seed),
                                  seed);

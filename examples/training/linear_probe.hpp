@@ -66,7 +66,7 @@ inline Matrix<float> train_probe(LabelledFeatures const& train, ProbeSettings co
       gradients.at("w") += settings.l2 * w.at("w");
       gradients.at("b") = dlogits.rowwise().sum();
       double const progress = (epoch + static_cast<double>(b) / static_cast<double>(batches)) / settings.epochs;
-      optimizer.update(w, gradients, warmup_cosine(progress, settings.rate, 0.05));
+      update_all(optimizer, w, gradients, warmup_cosine(progress, settings.rate, 0.05));
     }
   }
   Matrix<float> probe(image_classes, features + 1);

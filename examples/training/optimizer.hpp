@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
 // training/optimizer.hpp -- SGD with momentum, Adam and AdamW, and a learning rate with warm-up and cosine decay.
 //
-// An optimizer owns its state by parameter name and changes the parameters in update(parameters, gradients, rate).
-// Weight decay acts on matrices and spares vectors (biases, gamma, beta).
+// An optimizer owns its state by parameter name and changes one parameter in update(name, w, gradient, rate), all of
+// them in update_all. Weight decay acts on matrices and spares vectors (biases, gamma, beta).
 #pragma once
 
 #include "named_matrices.hpp"
 
 #include <cmath>
 #include <functional>
+#include <map>
 #include <numbers>
+#include <string>
 #include <utility>
 
 namespace foldnorm::training {
@@ -33,13 +35,11 @@ class Sgd {
   explicit Sgd(NamedMatrices<Scalar> const& parameters, Settings settings = {})
       : settings_(settings), velocity_(zeros_like(parameters)) {}
 
-  void update(NamedMatrices<Scalar>& parameters, NamedMatrices<Scalar> const& gradients, double rate) {
-    for (auto& [name, w] : parameters) {
-      Matrix<Scalar>& u = velocity_.at(name);
-      Scalar const decay = w.cols() > 1 ? settings_.decay : Scalar(0);
-      u = settings_.momentum * u + gradients.at(name) + decay * w;
-      w -= static_cast<Scalar>(rate) * u;
-    }
+  void update(std::string const& name, Matrix<Scalar>& w, Matrix<Scalar> const& g, double rate) {
+    Matrix<Scalar>& u = velocity_.at(name);
+    Scalar const decay = w.cols() > 1 ? settings_.decay : Scalar(0);
+    u = settings_.momentum * u + g + decay * w;
+    w -= static_cast<Scalar>(rate) * u;
   }
 
  private:
@@ -59,42 +59,55 @@ class AdamW {
     Scalar decay = Scalar(0.05);
   };
 
-  explicit AdamW(NamedMatrices<Scalar> const& parameters, Settings settings = {})
-      : settings_(settings), first_(zeros_like(parameters)), second_(zeros_like(parameters)) {}
-
-  void update(NamedMatrices<Scalar>& parameters, NamedMatrices<Scalar> const& gradients, double rate) {
-    auto const [beta1, beta2, eps, decay] = settings_;
-    power1_ *= beta1;
-    power2_ *= beta2;
-    Scalar const step = static_cast<Scalar>(rate) / (1 - power1_);
-    Scalar const correction = 1 / (1 - power2_);
-    for (auto& [name, w] : parameters) {
-      Matrix<Scalar> const& g = gradients.at(name);
-      Matrix<Scalar>& m = first_.at(name);
-      Matrix<Scalar>& v = second_.at(name);
-      m = beta1 * m + (1 - beta1) * g;
-      v = beta2 * v + (1 - beta2) * g.cwiseAbs2();
-      if (w.cols() > 1) w *= 1 - static_cast<Scalar>(rate) * decay;
-      w.array() -= step * m.array() / ((correction * v.array()).sqrt() + eps);
+  explicit AdamW(NamedMatrices<Scalar> const& parameters, Settings settings = {}) : settings_(settings) {
+    for (auto const& [name, w] : parameters) {
+      auto const zero = Matrix<Scalar>::Zero(w.rows(), w.cols());
+      moments_[name] = {.first = zero, .second = zero};
     }
   }
 
+  void update(std::string const& name, Matrix<Scalar>& w, Matrix<Scalar> const& g, double rate) {
+    auto const [beta1, beta2, eps, decay] = settings_;
+    auto& [m, v, power1, power2] = moments_.at(name);
+    power1 *= beta1;
+    power2 *= beta2;
+    Scalar const step = static_cast<Scalar>(rate) / (1 - power1);
+    Scalar const correction = 1 / (1 - power2);
+    m = beta1 * m + (1 - beta1) * g;
+    v = beta2 * v + (1 - beta2) * g.cwiseAbs2();
+    if (w.cols() > 1) w *= 1 - static_cast<Scalar>(rate) * decay;
+    w.array() -= step * m.array() / ((correction * v.array()).sqrt() + eps);
+  }
+
  private:
+  struct Moments {
+    Matrix<Scalar> first, second;
+    Scalar power1 = 1, power2 = 1;  // beta1^t, beta2^t
+  };
+
   Settings settings_;
-  NamedMatrices<Scalar> first_;
-  NamedMatrices<Scalar> second_;
-  Scalar power1_ = 1;  // beta1^t
-  Scalar power2_ = 1;  // beta2^t
+  std::map<std::string, Moments> moments_;
 };
 
-// Any of them: (parameters, gradients, rate), for code that is not to be compiled for each.
-template <real_scalar Scalar>
-using Update = std::function<void(NamedMatrices<Scalar>&, NamedMatrices<Scalar>&, double)>;
-
 template <real_scalar Scalar, class Optimizer>
-Update<Scalar> as_update(Optimizer optimizer) {
-  return [optimizer = std::move(optimizer)](NamedMatrices<Scalar>& parameters, NamedMatrices<Scalar>& gradients,
-                                            double rate) mutable { optimizer.update(parameters, gradients, rate); };
+void update_all(Optimizer& optimizer, NamedMatrices<Scalar>& parameters, NamedMatrices<Scalar>& gradients,
+                double rate) {
+  for (auto& [name, w] : parameters) optimizer.update(name, w, gradients.at(name), rate);
 }
+
+// Any optimizer, for code that is not to be compiled for each.
+template <real_scalar Scalar>
+class AnyOptimizer {
+ public:
+  template <class Optimizer>
+  explicit AnyOptimizer(Optimizer optimizer)
+      : update_([optimizer = std::move(optimizer)](std::string const& name, Matrix<Scalar>& w, Matrix<Scalar>& g,
+                                                   double rate) mutable { optimizer.update(name, w, g, rate); }) {}
+
+  void update(std::string const& name, Matrix<Scalar>& w, Matrix<Scalar>& g, double rate) { update_(name, w, g, rate); }
+
+ private:
+  std::function<void(std::string const&, Matrix<Scalar>&, Matrix<Scalar>&, double)> update_;
+};
 
 }  // namespace foldnorm::training

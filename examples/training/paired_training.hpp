@@ -50,15 +50,16 @@ using WeightCentering = std::optional<std::vector<Centering>>;
 template <real_scalar Scalar>
 class PairedTraining {
  public:
-  using MakeUpdate = std::function<Update<Scalar>(NamedMatrices<Scalar> const&)>;
+  using MakeOptimizer = std::function<AnyOptimizer<Scalar>(NamedMatrices<Scalar> const&)>;
 
   // seed: of dropout and stochastic depth.
-  PairedTraining(NormPair const& pair, WeightCentering centering, MakeUpdate const& make, NamedMatrices<Scalar> start,
-                 std::uint64_t seed, int workers = worker_count)
+  PairedTraining(NormPair const& pair, WeightCentering centering, MakeOptimizer const& make,
+                 NamedMatrices<Scalar> start, std::uint64_t seed, int workers = worker_count,
+                 Stored stored = Stored::apart)
       : network_(centering ? pair.rms_norm : pair.layer_norm, std::move(start), pair.options),
         gradients_(network_, seed, workers),
-        update_(make(network_.parameters)) {
-    if (centering) centered_.emplace(update_, *std::move(centering), network_.parameters);
+        optimizer_(make(network_.parameters)) {
+    if (centering) centered_.emplace(optimizer_, *centering, network_.parameters, stored);
   }
 
   // Returns the mean loss before the step.
@@ -66,7 +67,8 @@ class PairedTraining {
   double step(Data const& data, std::span<Index const> chosen, double rate) {
     LossSums const sums = gradients_.compute(network_, data, chosen);
     NamedMatrices<Scalar>& gradients = gradients_.gradients();
-    centered_ ? centered_->update(network_.parameters, gradients, rate) : update_(network_.parameters, gradients, rate);
+    centered_ ? update_all(*centered_, network_.parameters, gradients, rate)
+              : update_all(optimizer_, network_.parameters, gradients, rate);
     return sums.mean_loss();
   }
 
@@ -80,7 +82,7 @@ class PairedTraining {
  private:
   GraphNetwork<Scalar> network_;
   BatchGradients<GraphNetwork<Scalar>> gradients_;
-  Update<Scalar> update_;
+  AnyOptimizer<Scalar> optimizer_;
   std::optional<CenteredOptimizer<Scalar>> centered_;
 };
 

@@ -75,7 +75,7 @@ void train(Model& model, Data const& data, TrainingPlan plan, Optimizer optimize
                                                    static_cast<std::size_t>(plan.batch_size));
       epoch_sums += batch_gradients.compute(model, data, chosen);
       double const epochs_done = epoch + static_cast<double>(batch + 1) / static_cast<double>(batches);
-      optimizer.update(model.parameters, batch_gradients.gradients(), rate_at(epochs_done / plan.epochs));
+      update_all(optimizer, model.parameters, batch_gradients.gradients(), rate_at(epochs_done / plan.epochs));
       report(epochs_done, epoch_sums.mean_loss(), epoch_sums.accuracy());
     }
   }

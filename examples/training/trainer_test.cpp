@@ -46,10 +46,10 @@ TEST_CASE("Sgd: momentum adds up, and weight decay spares vectors") {
   NamedMatrices<double> w = matrix_and_vector(1);
   Sgd<double> sgd(w, {.momentum = 0.5, .decay = 0.1});
   NamedMatrices<double> const g = matrix_and_vector(2);
-  sgd.update(w, g, 0.1);  // u = 2.1 and 2
+  update_all(sgd, w, g, 0.1);  // u = 2.1 and 2
   CHECK(w.at("matrix")(0, 0) == Approx(1 - 0.21));
   CHECK(w.at("vector")(0, 0) == Approx(1 - 0.2));
-  sgd.update(w, g, 0.1);  // u = 0.5 * 2.1 + 2 + 0.1 * 0.79 and 0.5 * 2 + 2
+  update_all(sgd, w, g, 0.1);  // u = 0.5 * 2.1 + 2 + 0.1 * 0.79 and 0.5 * 2 + 2
   CHECK(w.at("matrix")(0, 0) == Approx(0.79 - 0.3129));
   CHECK(w.at("vector")(0, 0) == Approx(0.8 - 0.3));
 }
@@ -58,8 +58,8 @@ TEST_CASE("AdamW: under a constant gradient every step is the rate, and decay sp
   NamedMatrices<double> w = matrix_and_vector(1);
   AdamW<double> adam(w, {.beta1 = 0.9, .beta2 = 0.99, .eps = 0, .decay = 0.1});
   NamedMatrices<double> const g = matrix_and_vector(-1e-3);
-  adam.update(w, g, 0.01);
-  adam.update(w, g, 0.01);
+  update_all(adam, w, g, 0.01);
+  update_all(adam, w, g, 0.01);
   CHECK(w.at("vector")(1, 0) == Approx(1.02));
   CHECK(w.at("matrix")(1, 1) == Approx((1 * 0.999 + 0.01) * 0.999 + 0.01));
 }

@@ -69,7 +69,7 @@ ViewTraining train_on_views(Mlp<float>& model, ImageSet const& images, TrainingP
       });
       add_to(workers[0].gradients, workers[1].gradients);
       double const epochs_done = epoch + static_cast<double>(batch + 1) / static_cast<double>(batches);
-      optimizer.update(model.parameters, workers[0].gradients, rate_at(epochs_done / plan.epochs));
+      update_all(optimizer, model.parameters, workers[0].gradients, rate_at(epochs_done / plan.epochs));
       sums.value += batch_loss.value;
       sums.alignment += batch_loss.alignment;
       sums.excess += batch_loss.excess;
