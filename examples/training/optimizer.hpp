@@ -89,6 +89,7 @@ class AdamW {
   std::map<std::string, Moments> moments_;
 };
 
+// The gradients may be changed, too: CenteredOptimizer centers them.
 template <real_scalar Scalar, class Optimizer>
 void update_all(Optimizer& optimizer, NamedMatrices<Scalar>& parameters, NamedMatrices<Scalar>& gradients,
                 double rate) {

@@ -45,7 +45,7 @@ Mlp<float> trained(ImageSet const& images, std::uint64_t seed) {
 TEST_CASE("Sgd: momentum adds up, and weight decay spares vectors") {
   NamedMatrices<double> w = matrix_and_vector(1);
   Sgd<double> sgd(w, {.momentum = 0.5, .decay = 0.1});
-  NamedMatrices<double> const g = matrix_and_vector(2);
+  NamedMatrices<double> g = matrix_and_vector(2);
   update_all(sgd, w, g, 0.1);  // u = 2.1 and 2
   CHECK(w.at("matrix")(0, 0) == Approx(1 - 0.21));
   CHECK(w.at("vector")(0, 0) == Approx(1 - 0.2));
@@ -57,7 +57,7 @@ TEST_CASE("Sgd: momentum adds up, and weight decay spares vectors") {
 TEST_CASE("AdamW: under a constant gradient every step is the rate, and decay spares vectors") {
   NamedMatrices<double> w = matrix_and_vector(1);
   AdamW<double> adam(w, {.beta1 = 0.9, .beta2 = 0.99, .eps = 0, .decay = 0.1});
-  NamedMatrices<double> const g = matrix_and_vector(-1e-3);
+  NamedMatrices<double> g = matrix_and_vector(-1e-3);
   update_all(adam, w, g, 0.01);
   update_all(adam, w, g, 0.01);
   CHECK(w.at("vector")(1, 0) == Approx(1.02));
