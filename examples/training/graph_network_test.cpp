@@ -18,7 +18,7 @@ namespace {
 using namespace foldnorm;
 using namespace foldnorm::training;
 
-constexpr Index tokens = 4;
+constexpr Index sample_tokens = 4;
 
 // Every operator that can be trained; p: of dropout and stochastic depth.
 Graph every_operator(double p) {
@@ -41,7 +41,8 @@ Graph every_operator(double p) {
   return g;
 }
 
-GraphNetwork<double> scattered(Graph const& graph, unsigned seed, GraphNetworkOptions options = {.tokens = tokens}) {
+GraphNetwork<double> scattered(Graph const& graph, unsigned seed,
+                               GraphNetworkOptions options = {.tokens = sample_tokens}) {
   std::mt19937_64 random(seed);
   NamedMatrices<double> parameters = initial_parameters<double>(graph, random, options.tokens);
   scatter(parameters, random);
@@ -61,7 +62,7 @@ Graph language_model() {
 }
 
 M text(Index samples) {
-  M ids(1, tokens * samples);
+  M ids(1, sample_tokens * samples);
   for (Index j = 0; j < ids.size(); ++j) ids(j) = static_cast<double>((3 * j + j / 4) % 7);
   return ids;
 }
@@ -71,12 +72,12 @@ M text(Index samples) {
 TEST_CASE("GraphNetwork: computes what the reference interpreter does, each sample of a batch by itself") {
   std::mt19937_64 random(1);
   GraphNetwork<double> const network = scattered(every_operator(.5), 2);
-  M const x = random_normal(3, 3 * tokens, random);
+  M const x = random_normal(3, 3 * sample_tokens, random);
   GraphNetwork<double>::Activations activations;
   M const y = network.forward(x, activations, Pass::inference);
   Parameters const parameters = to_parameters<double>(network.parameters);
   for (Index j = 0; j < 3; ++j) {
-    M const sample = x.middleCols(j * tokens, tokens);
+    M const sample = x.middleCols(j * sample_tokens, sample_tokens);
     check_close(y.col(j), evaluate(network.describe(), parameters, {{"x", sample}}).at("logits"), graph_tolerance);
   }
 }
@@ -85,11 +86,11 @@ TEST_CASE("GraphNetwork: gradients equal central differences, with random factor
   double const p = GENERATE(0., .4);
   GraphNetwork<double> network = scattered(every_operator(p), 3);
   std::mt19937_64 random(4);
-  check_model_gradients(network, random_normal(3, 3 * tokens, random), {0, 4, 2});
+  check_model_gradients(network, random_normal(3, 3 * sample_tokens, random), {0, 4, 2});
 }
 
 TEST_CASE("GraphNetwork: reads text, and gradients equal central differences, causal or not") {
-  GraphNetworkOptions const options{.tokens = tokens, .causal = GENERATE(false, true)};
+  GraphNetworkOptions const options{.tokens = sample_tokens, .causal = GENERATE(false, true)};
   GraphNetwork<double> network = scattered(language_model(), 5, options);
   check_model_gradients(network, text(2), {0, 1, 2, 3, 4, 5, 6, 0});
   GraphNetwork<double>::Activations activations;

@@ -16,7 +16,7 @@ using foldnorm::testing::Contains;
 
 namespace {
 
-char const* const model =
+char const* const drawn_model =
     "input x features=4\nlinear h x out=6 weight=W\nscale_channels s h value=v\nlayer_norm n/1 s\nrelu r n/1\n"
     "layer_norm m r\nlinear k m out=2 weight=K\noutput y k\n";
 
@@ -55,7 +55,7 @@ TEST_CASE("dot: without a report, a plain drawing of every node and edge") {
 }
 
 TEST_CASE("dot: a report marks what folds, what stays and why, what is centered and what is composed") {
-  Graph const g = graph_of(model);
+  Graph const g = graph_of(drawn_model);
   std::string const drawing = drawn(g, find_foldable_norms(g));
   CHECK_THAT(line_of(drawing, "n/1"), Contains("folds") && Contains("#b7e1b0"));
   CHECK_THAT(line_of(drawing, "m"), Contains("stays: nonlinear r") && Contains("#f4b6ae"));
@@ -66,7 +66,7 @@ TEST_CASE("dot: a report marks what folds, what stays and why, what is centered 
 }
 
 TEST_CASE("dot: the same drawing without the report has no verdict in it") {
-  std::string const drawing = drawn(graph_of(model));
+  std::string const drawing = drawn(graph_of(drawn_model));
   CHECK_THAT(drawing, !Contains("folds") && !Contains("stays") && !Contains("color") && !Contains("dashed"));
 }
 

@@ -14,6 +14,7 @@
 #include "laws/inputs.hpp"
 #include "laws/norms.hpp"
 #include "laws/reference.hpp"
+#include "laws/tiers.hpp"
 
 namespace {
 
@@ -21,8 +22,6 @@ using namespace laws;
 using foldnorm::BackwardOptions;
 using foldnorm::Compute;
 
-constexpr double tier_1 = 8, tier_2 = 64;
-constexpr Accuracy both_modes[] = {Accuracy::fast, Accuracy::accurate};
 // Below a pack, at one and between; on the short path and beyond it.
 constexpr Index widths[] = {1, 2, 3, 7, 8, 9, 16, 23, 32, 45, 64, 65, 100, 128, 301};
 constexpr Index samples = 11;  // a block of 8 (AVX) and one that is not full
@@ -30,7 +29,7 @@ constexpr Index samples = 11;  // a block of 8 (AVX) and one that is not full
 #define FOLDNORM_SUM_NORMS FOLDNORM_ALL_NORMS, laws::LayerNormOf<Eigen::half>, laws::RMSNormOf<Eigen::half>
 
 template <class Norm>
-struct Case {
+struct SumCase {
   using Scalar = typename Norm::Scalar;
   using M = Matrix<Scalar>;
   Index n;
@@ -41,7 +40,7 @@ struct Case {
   Compute<Scalar> alpha = Compute<Scalar>(0.7), eps = Compute<Scalar>(1e-5);
 
   // Samples that leave the fast mode's range, or measure their K wrong, each beside ordinary ones.
-  explicit Case(Index features) : n(features) {
+  explicit SumCase(Index features) : n(features) {
     x.col(1).setConstant(Scalar(3));
     r.col(1).setConstant(Scalar(-0.5f));
     x.col(3) *= Scalar(1e4f);
@@ -67,7 +66,7 @@ TEMPLATE_TEST_CASE("add norms: s is x + alpha r rounded at most twice, and y is 
                    FOLDNORM_SUM_NORMS) {
   using Scalar = typename TestType::Scalar;
   for (Index n : widths) {
-    Case<TestType> const c(n);
+    SumCase<TestType> const c(n);
     for (Accuracy accuracy : both_modes) {
       INFO("n " << n << ", accurate " << (accuracy == Accuracy::accurate));
       Matrix<Scalar> s(n, samples), y(n, samples), without_s(n, samples);
@@ -104,7 +103,7 @@ TEMPLATE_TEST_CASE("add norms: s may replace x or r, and y may replace x or r, i
                    FOLDNORM_SUM_NORMS) {
   using Scalar = typename TestType::Scalar;
   for (Index n : widths) {
-    Case<TestType> const c(n);
+    SumCase<TestType> const c(n);
     for (Accuracy accuracy : both_modes) {
       INFO("n " << n << ", accurate " << (accuracy == Accuracy::accurate));
       Matrix<Scalar> s(n, samples), y(n, samples);
@@ -135,7 +134,7 @@ TEMPLATE_TEST_CASE("add norms: a sample's bits do not depend on its neighbours, 
   using Scalar = typename TestType::Scalar;
   for (Index n : widths) {
     INFO("n " << n);
-    Case<TestType> const c(n);
+    SumCase<TestType> const c(n);
     Matrix<Scalar> s(n, samples), y(n, samples);
     c.forward(s, y, Accuracy::fast);
     Matrix<Scalar> tall_x(n + 3, samples), tall_r(n + 5, samples), tall_s(n + 1, samples), tall_y(n + 2, samples);
@@ -159,7 +158,7 @@ TEMPLATE_TEST_CASE("add norms: a sum without spread gives beta, bit for bit", ""
   using Scalar = typename TestType::Scalar;
   for (Index n : widths) {
     INFO("n " << n);
-    Case<TestType> c(n);
+    SumCase<TestType> c(n);
     Scalar const constant(TestType::subtracts_mean ? 2.5f : 0.0f);
     c.r = (normal<float>(n, samples, 807).array() * 8).round().matrix().template cast<Scalar>();  // exact in half, too
     c.alpha = Compute<Scalar>(0.5);
@@ -194,7 +193,7 @@ TEMPLATE_TEST_CASE("add norms: no samples and no features are legal and empty", 
 
 TEMPLATE_TEST_CASE("add norms: shapes that disagree and views that overlap throw, and nothing is written", "",
                    laws::LayerNormOf<float>, laws::RMSNormOf<float>) {
-  Case<TestType> const c(12);
+  SumCase<TestType> const c(12);
   using M = Matrix<float>;
   M memory = normal<float>(12, 3 * samples, 807), before = memory;
   M s(12, samples), y(12, samples), narrow(12, samples - 1), low(11, samples);
@@ -225,7 +224,7 @@ TEMPLATE_TEST_CASE("add norms: dx, dr, dgamma and dbeta are the derivatives of t
   for (Index n : {2, 5, 12}) {
     for (Accuracy accuracy : both_modes) {
       INFO("n " << n);
-      Case<TestType> c(n);
+      SumCase<TestType> c(n);
       c.x = normal<double>(n, 2, 808, 0.5);
       c.r = normal<double>(n, 2, 809);
       c.dy = normal<double>(n, 2, 810);
@@ -262,7 +261,7 @@ TEMPLATE_TEST_CASE("add norms: the backward adds ds and scales dr, wanted or not
   using M = Matrix<Scalar>;
   using C = Compute<Scalar>;
   for (Index n : widths) {
-    Case<TestType> const c(n);
+    SumCase<TestType> const c(n);
     for (Accuracy accuracy : both_modes) {
       INFO("n " << n << ", accurate " << (accuracy == Accuracy::accurate));
       BackwardOptions const options{accuracy};
@@ -337,7 +336,7 @@ TEMPLATE_TEST_CASE("add norms: the backward refuses add_to_dx, other shapes and 
                    "", laws::LayerNormOf<float>, laws::RMSNormOf<float>) {
   using M = Matrix<float>;
   Index const n = 12;
-  Case<TestType> const c(n);
+  SumCase<TestType> const c(n);
   M s(n, samples), y(n, samples), narrow(n, samples - 1);
   NormStatistics<float> statistics;
   TestType::forward_sum(c.x, c.alpha, c.r, c.gamma, c.beta, c.eps, s, y, statistics);

@@ -10,6 +10,7 @@
 #include "laws/inputs.hpp"
 #include "laws/norms.hpp"
 #include "laws/reference.hpp"
+#include "laws/tiers.hpp"
 
 namespace {
 
@@ -17,23 +18,21 @@ using namespace laws;
 using foldnorm::BackwardOptions;
 using foldnorm::NormWorkspace;
 
-constexpr Accuracy both_modes[] = {Accuracy::fast, Accuracy::accurate};
-
 // Fewer and more columns than a slice of dgamma's sums has (256); one slice, and several.
-struct Shape {
+struct SummedShape {
   Index n, m;
 };
-constexpr Shape shapes[] = {{1, 5}, {7, 40}, {64, 256}, {33, 257}, {20, 700}, {300, 3}};
+constexpr SummedShape summed_shapes[] = {{1, 5}, {7, 40}, {64, 256}, {33, 257}, {20, 700}, {300, 3}};
 
 template <class Norm>
-struct Case {
+struct SummedCase {
   using Scalar = typename Norm::Scalar;
-  Shape shape;
+  SummedShape shape;
   Matrix<Scalar> x = normal<Scalar>(shape.n, shape.m, 901, 1), dy = normal<Scalar>(shape.n, shape.m, 902);
   Vector<Scalar> gamma = normal<Scalar>(shape.n, 1, 903, 1, 0.3);
   NormStatistics<Scalar> statistics;
 
-  explicit Case(Shape s, Accuracy accuracy = Accuracy::fast) : shape(s) {
+  explicit SummedCase(SummedShape s, Accuracy accuracy = Accuracy::fast) : shape(s) {
     Matrix<Scalar> y(s.n, s.m);
     Norm::forward(x, gamma, none, foldnorm::Compute<Scalar>(1e-5), y, statistics, accuracy);
   }
@@ -70,10 +69,10 @@ bool is_sum(M const& sum, M const& before, M const& added) {
 }  // namespace
 
 TEMPLATE_TEST_CASE("norm backward: adds to dx, or to dgamma and dbeta, or to all, as asked", "", FOLDNORM_ALL_NORMS) {
-  for (Shape shape : shapes) {
+  for (SummedShape shape : summed_shapes) {
     for (Accuracy accuracy : both_modes) {
       INFO(shape.n << "x" << shape.m << ", accurate " << (accuracy == Accuracy::accurate));
-      Case<TestType> const c(shape, accuracy);
+      SummedCase<TestType> const c(shape, accuracy);
       auto plain = c.filled(910);
       c.run(plain, {accuracy});  // overwrites
       auto const before = c.filled(920);
@@ -102,10 +101,10 @@ TEMPLATE_TEST_CASE("norm backward: adds to dx, or to dgamma and dbeta, or to all
 }
 
 TEMPLATE_TEST_CASE("norm backward: adding to dx works in place of dy and of x", "", FOLDNORM_ALL_NORMS) {
-  for (Shape shape : shapes) {
+  for (SummedShape shape : summed_shapes) {
     for (Accuracy accuracy : both_modes) {
       INFO(shape.n << "x" << shape.m << ", accurate " << (accuracy == Accuracy::accurate));
-      Case<TestType> c(shape, accuracy);
+      SummedCase<TestType> c(shape, accuracy);
       auto plain = c.filled(930);
       c.run(plain, {accuracy});
       auto over_dy = c.dy, over_x = c.x;
@@ -120,7 +119,7 @@ TEMPLATE_TEST_CASE("norm backward: adding to dx works in place of dy and of x", 
 TEMPLATE_TEST_CASE("norm backward: a batch in two calls that add is the batch in one, within rounding", "",
                    FOLDNORM_ALL_NORMS) {
   using Scalar = typename TestType::Scalar;
-  Case<TestType> const whole({48, 200});
+  SummedCase<TestType> const whole({48, 200});
   auto all = whole.zeros(), halves = whole.zeros();
   whole.run(all, {});
   for (Index begin : {0, 120}) {
@@ -141,7 +140,7 @@ TEMPLATE_TEST_CASE("norm backward: a batch in two calls that add is the batch in
 
 TEMPLATE_TEST_CASE("norm backward: no samples add nothing", "", FOLDNORM_ALL_NORMS) {
   for (Accuracy accuracy : both_modes) {
-    Case<TestType> const c({5, 0});
+    SummedCase<TestType> const c({5, 0});
     auto const before = c.filled(940);
     auto ours = before;
     c.run(ours, {accuracy, false, true});
@@ -154,10 +153,10 @@ TEMPLATE_TEST_CASE("norm backward: no samples add nothing", "", FOLDNORM_ALL_NOR
 TEMPLATE_TEST_CASE("norm backward: a workspace of any past changes no bit", "", FOLDNORM_ALL_NORMS) {
   NormWorkspace workspace;
   for (int round = 0; round < 2; ++round) {
-    for (Shape shape : shapes) {
+    for (SummedShape shape : summed_shapes) {
       for (Accuracy accuracy : both_modes) {
         INFO(shape.n << "x" << shape.m << ", round " << round);
-        Case<TestType> const c(shape, accuracy);
+        SummedCase<TestType> const c(shape, accuracy);
         auto without = c.filled(950), with = c.filled(960);
         c.run(without, {accuracy});
         c.run(with, {accuracy, false, false, &workspace});

@@ -9,12 +9,11 @@
 #include "catch.hpp"
 #include "laws/inputs.hpp"
 #include "laws/norms.hpp"
+#include "laws/tiers.hpp"
 
 namespace {
 
 using namespace laws;
-
-constexpr Accuracy both_modes[] = {Accuracy::fast, Accuracy::accurate};
 
 template <class Scalar>
 Vector<Scalar> test_gamma(Index n) {

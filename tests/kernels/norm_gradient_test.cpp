@@ -14,12 +14,11 @@
 #include "laws/inputs.hpp"
 #include "laws/norms.hpp"
 #include "laws/reference.hpp"
+#include "laws/tiers.hpp"
 
 namespace {
 
 using namespace laws;
-
-constexpr double tier_1 = 8;
 
 }  // namespace
 

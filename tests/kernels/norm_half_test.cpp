@@ -10,6 +10,7 @@
 #include "laws/inputs.hpp"
 #include "laws/norms.hpp"
 #include "laws/reference.hpp"
+#include "laws/tiers.hpp"
 
 namespace {
 
@@ -17,21 +18,18 @@ using namespace laws;
 using Eigen::bfloat16;
 using Eigen::half;
 
-constexpr double tier_1 = 8, tier_2 = 64;
-constexpr std::pair<Accuracy, double> both_modes[] = {{Accuracy::fast, tier_2}, {Accuracy::accurate, tier_1}};
-
 #define FOLDNORM_HALF_NORMS \
   laws::LayerNormOf<half>, laws::RMSNormOf<half>, laws::LayerNormOf<bfloat16>, laws::RMSNormOf<bfloat16>
 
 // +- 0.125: a shift near 0 would ask for E_y where only nrm can be promised.
 template <class T>
-Vector<T> test_beta(Index n) {
+Vector<T> half_beta(Index n) {
   return (normal<float>(n, 1, 601).array().sign() * 0.125f).matrix().template cast<T>();
 }
 
 template <class Norm, class P>
 void check_forward(Matrix<typename Norm::Scalar> const& x, Vector<P> const& gamma, Vector<P> const& beta, float eps) {
-  for (auto [accuracy, tier] : both_modes) {
+  for (auto [accuracy, tier] : tiers) {
     auto const y = Norm::forward(x, gamma, beta, eps, accuracy);
     CHECK(forward_errors(y, x, gamma, beta, eps, Norm::subtracts_mean).y <= tier);
   }
@@ -43,13 +41,13 @@ TEMPLATE_TEST_CASE("half norms: y is the exact result rounded once, at any mean,
                    FOLDNORM_HALF_NORMS) {
   using T = typename TestType::Scalar;
   for (Index n = 1; n <= 768; n = n == 70 ? 768 : n + 1) {
-    Vector<float> const gamma = normal<float>(n, 1, 602, 1, 0.3), beta = test_beta<float>(n);
+    Vector<float> const gamma = normal<float>(n, 1, 602, 1, 0.3), beta = half_beta<float>(n);
     for (double mean : {0.0, 10.0, 100.0}) {
       auto const seed = unsigned(n) + 600;
       INFO("n " << n << ", mean " << mean << ", seed " << seed);
       Matrix<T> const x = normal<T>(n, 9, seed, mean);
       check_forward<TestType>(x, gamma, beta, 1e-5f);
-      check_forward<TestType>(x, Vector<T>(gamma.cast<T>()), test_beta<T>(n), 1e-5f);
+      check_forward<TestType>(x, Vector<T>(gamma.cast<T>()), half_beta<T>(n), 1e-5f);
     }
   }
 }
@@ -60,7 +58,7 @@ TEMPLATE_TEST_CASE("half norms: the largest and the smallest values of the stora
   float const top = std::is_same_v<T, half> ? 65504.0f : 3.3895314e38f, bottom = float(StorageLimits<T>::smallest);
   for (Index n : {2, 5, 8, 16, 33, 64, 300, 768}) {
     INFO("n " << n);
-    Vector<float> const gamma = normal<float>(n, 1, 603, 1, 0.3), beta = test_beta<float>(n);
+    Vector<float> const gamma = normal<float>(n, 1, 603, 1, 0.3), beta = half_beta<float>(n);
     Matrix<float> const sign = normal<float>(n, 9, 604).array().sign();
     check_forward<TestType>(Matrix<T>((sign * top).cast<T>()), gamma, beta, 1e-5f);
     check_forward<TestType>(uniform<T>(n, 9, 605, -double(top), double(top)), gamma, beta, 1e-5f);
@@ -78,7 +76,7 @@ TEMPLATE_TEST_CASE("half norms: y becomes infinite only where the exact result r
   Index const n = 48;
   Matrix<T> const x = normal<T>(n, 9, 607);
   for (float share : {0.5f, 0.9f}) {
-    Vector<float> const gamma = Vector<float>::Constant(n, share * top), beta = test_beta<float>(n);
+    Vector<float> const gamma = Vector<float>::Constant(n, share * top), beta = half_beta<float>(n);
     check_forward<TestType>(x, gamma, beta, 1e-5f);
     auto const y = TestType::forward(x, gamma, beta, 1e-5f).template cast<float>().eval();
     CHECK(y.array().isInf().any());
@@ -94,7 +92,7 @@ TEMPLATE_TEST_CASE("half norms: a constant sample gives beta, bit for bit", "", 
       for (float eps : {1e-5f, 1e-12f, smallest_subnormal<float>, 0.0f}) {
         INFO("n " << n << ", constant " << constant << ", eps " << eps);
         Vector<T> const beta = normal<T>(n, 1, 608), gamma = normal<T>(n, 1, 609);
-        for (auto [accuracy, tier] : both_modes) {
+        for (auto [accuracy, tier] : tiers) {
           auto const y =
               TestType::forward(Matrix<T>(Matrix<T>::Constant(n, 3, T(constant))), gamma, beta, eps, accuracy);
           CHECK(same_bits(y, beta.replicate(1, 3)));
@@ -113,7 +111,7 @@ TEMPLATE_TEST_CASE(
       INFO("n " << n << ", mean " << mean);
       Matrix<T> const x = normal<T>(n, 300, 610, mean), dy = normal<T>(n, 300, 611);
       Vector<T> const gamma = normal<T>(n, 1, 612, 1, 0.3);
-      for (auto [accuracy, tier] : both_modes) {
+      for (auto [accuracy, tier] : tiers) {
         auto const ours = gradients<TestType>(dy, x, gamma, 1e-5f, accuracy);
         BackwardErrors const errors = backward_errors(ours, dy, x, gamma, 1e-5f, TestType::subtracts_mean);
         CHECK(errors.dx <= tier);
@@ -141,7 +139,7 @@ TEMPLATE_TEST_CASE("half norms: NaN and inf do what they do in float", "", FOLDN
       for (Index i : {Index(0), n / 2, n - 1}) {
         INFO("n " << n << ", " << bad << " at feature " << i);
         Matrix<T> x = normal<T>(n, 9, 613);
-        Vector<T> const gamma = normal<T>(n, 1, 614, 1, 0.3), beta = test_beta<T>(n);
+        Vector<T> const gamma = normal<T>(n, 1, 614, 1, 0.3), beta = half_beta<T>(n);
         auto const good = TestType::forward(x, gamma, beta, 1e-5f);
         x(i, 4) = T(bad);
         auto const y = TestType::forward(x, gamma, beta, 1e-5f);

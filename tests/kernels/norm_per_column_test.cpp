@@ -6,25 +6,25 @@
 #include "catch.hpp"
 #include "laws/inputs.hpp"
 #include "laws/norms.hpp"
+#include "laws/tiers.hpp"
 
 namespace {
 
 using namespace laws;
 using foldnorm::BackwardOptions;
 
-constexpr Accuracy both_modes[] = {Accuracy::fast, Accuracy::accurate};
-constexpr float eps = 1e-5f;
+constexpr float column_eps = 1e-5f;
 
 // Short and long paths; columns that do not fill a block, and more of them than a slice of dgamma's sums has (256).
-struct Shape {
+struct ColumnShape {
   Index n, m;
 };
-constexpr Shape shapes[] = {{1, 5}, {5, 300}, {8, 11}, {16, 300}, {23, 11}, {64, 19}, {100, 11}, {300, 3}};
+constexpr ColumnShape column_shapes[] = {{1, 5}, {5, 300}, {8, 11}, {16, 300}, {23, 11}, {64, 19}, {100, 11}, {300, 3}};
 
 struct Inputs {
   Matrix<float> x, dy, gamma, beta;
   Vector<float> one_gamma, one_beta;
-  explicit Inputs(Shape s)
+  explicit Inputs(ColumnShape s)
       : x(normal<float>(s.n, s.m, 1101, 1)),
         dy(normal<float>(s.n, s.m, 1102)),
         gamma(normal<float>(s.n, s.m, 1103, 1, 0.3)),
@@ -43,7 +43,7 @@ struct OneColumn {
       : dx(x.size()), dgamma(x.size()), dbeta(x.size()) {
     Vector<float> y(x.size());
     NormStatistics<float> statistics;
-    Norm::forward(x, gamma, none, eps, y, statistics, accuracy);
+    Norm::forward(x, gamma, none, column_eps, y, statistics, accuracy);
     Norm::backward(dy, x, gamma, statistics, dx, dgamma, dbeta, BackwardOptions{accuracy});
   }
 };
@@ -52,22 +52,22 @@ struct OneColumn {
 
 TEMPLATE_TEST_CASE("norms: gamma and beta per column give each column what vectors would", "", LayerNormOf<float>,
                    RMSNormOf<float>) {
-  for (Shape shape : shapes) {
+  for (ColumnShape shape : column_shapes) {
     Inputs const in(shape);
     for (Accuracy accuracy : both_modes) {
       INFO(shape.n << "x" << shape.m << ", accurate " << (accuracy == Accuracy::accurate));
-      Matrix<float> const y = TestType::forward(in.x, in.gamma, in.beta, eps, accuracy);
-      Matrix<float> const mixed = TestType::forward(in.x, in.gamma, in.one_beta, eps, accuracy);
+      Matrix<float> const y = TestType::forward(in.x, in.gamma, in.beta, column_eps, accuracy);
+      Matrix<float> const mixed = TestType::forward(in.x, in.gamma, in.one_beta, column_eps, accuracy);
       for (Index j = 0; j < shape.m; ++j) {
         INFO("column " << j);
         Vector<float> const x = in.x.col(j), gamma = in.gamma.col(j), beta = in.beta.col(j);
-        CHECK(same_bits(y.col(j), TestType::forward(x, gamma, beta, eps, accuracy)));
-        CHECK(same_bits(mixed.col(j), TestType::forward(x, gamma, in.one_beta, eps, accuracy)));
+        CHECK(same_bits(y.col(j), TestType::forward(x, gamma, beta, column_eps, accuracy)));
+        CHECK(same_bits(mixed.col(j), TestType::forward(x, gamma, in.one_beta, column_eps, accuracy)));
       }
       Matrix<float> tall(shape.n + 2, shape.m);  // strided parameters, in place
       tall.middleRows(1, shape.n) = in.gamma;
       Matrix<float> in_place = in.x;
-      TestType::forward(in_place, tall.middleRows(1, shape.n), in.beta, eps, in_place, accuracy);
+      TestType::forward(in_place, tall.middleRows(1, shape.n), in.beta, column_eps, in_place, accuracy);
       CHECK(same_bits(in_place, y));
     }
   }
@@ -76,14 +76,14 @@ TEMPLATE_TEST_CASE("norms: gamma and beta per column give each column what vecto
 TEMPLATE_TEST_CASE(
     "norms: gradients of parameters per column are the terms of each column, those of vectors their sums", "",
     LayerNormOf<float>, RMSNormOf<float>) {
-  for (Shape shape : shapes) {
+  for (ColumnShape shape : column_shapes) {
     Inputs const in(shape);
     Index const n = shape.n, m = shape.m;
     for (Accuracy accuracy : both_modes) {
       INFO(n << "x" << m << ", accurate " << (accuracy == Accuracy::accurate));
       Matrix<float> y(n, m), dx(n, m), dgamma(n, m), dbeta(n, m);
       NormStatistics<float> statistics;
-      TestType::forward(in.x, in.gamma, in.beta, eps, y, statistics, accuracy);
+      TestType::forward(in.x, in.gamma, in.beta, column_eps, y, statistics, accuracy);
       TestType::backward(in.dy, in.x, in.gamma, statistics, dx, dgamma, dbeta, BackwardOptions{accuracy});
       for (Index j = 0; j < m; ++j) {
         INFO("column " << j);
@@ -139,20 +139,20 @@ TEMPLATE_TEST_CASE("norms: parameters per column of another shape throw shape_er
     INFO(rows << "x" << columns);
     Matrix<float> const wrong = Matrix<float>::Ones(rows, columns);
     auto const text = std::to_string(rows) + "x" + std::to_string(columns) + " vs 6x4";
-    CHECK_THROWS_AS(TestType::forward(in.x, wrong, in.beta, eps, y), foldnorm::shape_error);
-    CHECK_THROWS_WITH(TestType::forward(in.x, wrong, in.beta, eps, y),
+    CHECK_THROWS_AS(TestType::forward(in.x, wrong, in.beta, column_eps, y), foldnorm::shape_error);
+    CHECK_THROWS_WITH(TestType::forward(in.x, wrong, in.beta, column_eps, y),
                       Catch::Contains("gamma") && Catch::Contains(text));
-    CHECK_THROWS_WITH(TestType::forward(in.x, in.gamma, wrong, eps, y),
+    CHECK_THROWS_WITH(TestType::forward(in.x, in.gamma, wrong, column_eps, y),
                       Catch::Contains("beta") && Catch::Contains(text));
   }
   CHECK(same_bits(y, untouched));
   NormStatistics<float> statistics;
   Matrix<float> z(n, m), narrow(n, m - 1);
-  TestType::forward(in.x, in.gamma, in.beta, eps, z, statistics);
+  TestType::forward(in.x, in.gamma, in.beta, column_eps, z, statistics);
   CHECK_THROWS_WITH(TestType::backward(in.dy, in.x, in.gamma, statistics, y, narrow, none), Catch::Contains("dgamma"));
   CHECK_THROWS_WITH(TestType::backward(in.dy, in.x, in.gamma, statistics, y, none, narrow), Catch::Contains("dbeta"));
   CHECK_THROWS_WITH(TestType::backward(in.dy, in.x, narrow, statistics, y, none, none), Catch::Contains("gamma"));
-  CHECK_THROWS_AS(TestType::forward(in.x, y, in.beta, eps, y), std::invalid_argument);
+  CHECK_THROWS_AS(TestType::forward(in.x, y, in.beta, column_eps, y), std::invalid_argument);
   CHECK_THROWS_AS(TestType::backward(in.dy, in.x, in.gamma, statistics, y, y, none), std::invalid_argument);
   CHECK_THROWS_AS(TestType::backward(in.dy, in.x, in.gamma, statistics, z, y, y), std::invalid_argument);
   CHECK(same_bits(y, untouched));

@@ -8,12 +8,12 @@
 #include "laws/inputs.hpp"
 #include "laws/norms.hpp"
 #include "laws/reference.hpp"
+#include "laws/tiers.hpp"
 
 namespace {
 
 using namespace laws;
 
-constexpr double tier_1 = 8, tier_2 = 64;
 constexpr Index widest = 300;
 constexpr Index samples = 11;  // a block of 8 (AVX) and one that is not full
 
@@ -46,7 +46,7 @@ class Strided {
 };
 
 template <class Norm>
-struct Case {
+struct WidthCase {
   using Scalar = typename Norm::Scalar;
   Index n;
   unsigned seed = unsigned(1000 + n);
@@ -62,9 +62,9 @@ struct Case {
 
 TEMPLATE_TEST_CASE("norms: every width from 1 to 300 is within the tiers", "", FOLDNORM_ALL_STORED_NORMS) {
   for (Index n = 1; n <= widest; ++n) {
-    Case<TestType> const c{n};
+    WidthCase<TestType> const c{n};
     INFO(c.text());
-    for (auto [accuracy, tier] : {std::pair{Accuracy::fast, tier_2}, {Accuracy::accurate, tier_1}}) {
+    for (auto [accuracy, tier] : tiers) {
       auto const y = TestType::forward(c.x, c.gamma, c.beta, c.eps, accuracy);
       CHECK(forward_errors(y, c.x, c.gamma, c.beta, c.eps, TestType::subtracts_mean).y <= tier);
       auto const ours = gradients<TestType>(c.dy, c.x, c.gamma, c.eps, accuracy);
@@ -80,7 +80,7 @@ TEMPLATE_TEST_CASE("norms: at every width, in place and on strided memory off ev
                    FOLDNORM_ALL_STORED_NORMS) {
   using Scalar = typename TestType::Scalar;
   for (Index n = 1; n <= widest; ++n) {
-    Case<TestType> const c{n};
+    WidthCase<TestType> const c{n};
     INFO(c.text());
     Matrix<Scalar> y(n, samples), in_place = c.x;
     NormStatistics<Scalar> statistics;

@@ -13,6 +13,7 @@
 #include "laws/inputs.hpp"
 #include "laws/norms.hpp"
 #include "laws/reference.hpp"
+#include "laws/tiers.hpp"
 
 namespace {
 
@@ -20,31 +21,29 @@ using namespace laws;
 using foldnorm::BackwardOptions;
 using foldnorm::Compute;
 
-constexpr double tier_1 = 8, tier_2 = 64;
-
 #define FOLDNORM_GROUP_NORMS FOLDNORM_ALL_NORMS, laws::LayerNormOf<Eigen::half>, laws::RMSNormOf<Eigen::half>
 
-struct Shape {
+struct GroupShape {
   Index n, d;
 };
 // Groups below, at and above a pack; of a size that is no power of two; more of them than a block holds, and fewer.
-constexpr Shape shapes[] = {{7, 1},     {384, 1},   {2, 2},     {384, 2},  {384, 3}, {4, 4},    {80, 4},
-                            {384, 4},   {80, 5},    {384, 6},   {8, 8},    {24, 8},  {384, 8},  {384, 12},
-                            {80, 16},   {384, 16},  {96, 32},   {384, 32}, {64, 64}, {384, 64}, {7, 7},
-                            {128, 128}, {384, 128}, {100, 100}, {384, 384}};
+constexpr GroupShape group_shapes[] = {{7, 1},     {384, 1},   {2, 2},     {384, 2},  {384, 3}, {4, 4},    {80, 4},
+                                       {384, 4},   {80, 5},    {384, 6},   {8, 8},    {24, 8},  {384, 8},  {384, 12},
+                                       {80, 16},   {384, 16},  {96, 32},   {384, 32}, {64, 64}, {384, 64}, {7, 7},
+                                       {128, 128}, {384, 128}, {100, 100}, {384, 384}};
 
 template <class Norm>
 struct Grouped {
   using Scalar = typename Norm::Scalar;
-  Shape shape;
+  GroupShape shape;
   Matrix<Scalar> x, dy = normal<Scalar>(shape.n, x.cols(), 702);
   Vector<Scalar> gamma = normal<Scalar>(shape.n, 1, 703, 1, 0.3);
   // A shift near 0 would ask for E_y where only nrm can be promised.
   Vector<Scalar> beta = (normal<float>(shape.n, 1, 704).array().sign() * 0.125f).matrix().template cast<Scalar>();
   Compute<Scalar> eps = Compute<Scalar>(1e-5);
 
-  explicit Grouped(Shape s, Index m = 5) : Grouped(s, normal<Scalar>(s.n, m, 701, 2)) {}
-  Grouped(Shape s, Matrix<Scalar> const& values) : shape(s), x(values) {}
+  explicit Grouped(GroupShape s, Index m = 5) : Grouped(s, normal<Scalar>(s.n, m, 701, 2)) {}
+  Grouped(GroupShape s, Matrix<Scalar> const& values) : shape(s), x(values) {}
   Index groups() const { return shape.n / shape.d; }
   std::string text() const { return std::to_string(shape.n) + " features in groups of " + std::to_string(shape.d); }
 
@@ -87,7 +86,7 @@ void check_groups_within(Grouped<Norm> const& c, Accuracy accuracy, double tier)
 
 // Ordinary groups among such as leave the range of the fast mode, or measure their K wrong.
 template <class Scalar>
-Matrix<Scalar> mixed_groups(Shape shape, Index m) {
+Matrix<Scalar> mixed_groups(GroupShape shape, Index m) {
   Matrix<double> x = normal<double>(shape.n, m, 705);
   double const large = double(largest<Compute<Scalar>>), huge = std::is_same_v<Scalar, Eigen::half> ? 6e4 : large / 4;
   for (Index j = 0; j < m; ++j) {
@@ -124,7 +123,7 @@ Matrix<Scalar> mixed_groups(Shape shape, Index m) {
 
 TEMPLATE_TEST_CASE("parallel norms: every group is normalized as a sample of its own, forward and backward", "",
                    FOLDNORM_GROUP_NORMS) {
-  for (Shape shape : shapes) {
+  for (GroupShape shape : group_shapes) {
     Grouped<TestType> const c(shape);
     check_groups_within(c, Accuracy::fast, tier_2);
     check_groups_within(c, Accuracy::accurate, tier_1);
@@ -133,7 +132,7 @@ TEMPLATE_TEST_CASE("parallel norms: every group is normalized as a sample of its
 
 TEMPLATE_TEST_CASE("parallel norms: groups of any mean and magnitude beside each other are within tier 2", "",
                    FOLDNORM_GROUP_NORMS) {
-  for (Shape shape : shapes) {
+  for (GroupShape shape : group_shapes) {
     Grouped<TestType> const c(shape, mixed_groups<typename TestType::Scalar>(shape, 9));
     check_groups_within(c, Accuracy::fast, tier_2);
   }
@@ -141,7 +140,7 @@ TEMPLATE_TEST_CASE("parallel norms: groups of any mean and magnitude beside each
 
 TEMPLATE_TEST_CASE("parallel norms: a group's bits depend on nothing but the group", "", FOLDNORM_GROUP_NORMS) {
   using Scalar = typename TestType::Scalar;
-  for (Shape shape : shapes) {
+  for (GroupShape shape : group_shapes) {
     // Unusual neighbours send a whole block another way.
     for (auto const& x : {normal<Scalar>(shape.n, 9, 706, 2), mixed_groups<Scalar>(shape, 9)}) {
       Grouped<TestType> const c(shape, x);
@@ -210,7 +209,7 @@ TEMPLATE_TEST_CASE("parallel norms: dx, dgamma and dbeta are the derivatives of 
 TEMPLATE_TEST_CASE("parallel norms: a group without spread gives beta bit for bit, and for eps = 0 no gradient", "",
                    FOLDNORM_GROUP_NORMS) {
   using Scalar = typename TestType::Scalar;
-  for (Shape shape : shapes) {
+  for (GroupShape shape : group_shapes) {
     for (float constant : {0.0f, 1.0f / 3, -1234.0f, 6e4f}) {
       if (!TestType::subtracts_mean && constant != 0) continue;
       for (Compute<Scalar> eps : {Compute<Scalar>(1e-5), Compute<Scalar>(0)}) {
@@ -232,7 +231,7 @@ TEMPLATE_TEST_CASE("parallel norms: a group without spread gives beta bit for bi
 TEMPLATE_TEST_CASE("parallel norms: a NaN spoils its own group and leaves the bits of all others", "",
                    FOLDNORM_GROUP_NORMS) {
   using Scalar = typename TestType::Scalar;
-  for (Shape shape : shapes) {
+  for (GroupShape shape : group_shapes) {
     Grouped<TestType> good(shape), bad = good;
     INFO(good.text());
     Index const g = good.groups() / 3;
@@ -255,7 +254,7 @@ TEMPLATE_TEST_CASE("parallel norms: a NaN spoils its own group and leaves the bi
 
 TEMPLATE_TEST_CASE("parallel norms: statistics are kept one per group, column by column", "", FOLDNORM_GROUP_NORMS) {
   using Scalar = typename TestType::Scalar;
-  for (Shape shape : shapes) {
+  for (GroupShape shape : group_shapes) {
     for (Accuracy accuracy : {Accuracy::fast, Accuracy::accurate}) {
       Grouped<TestType> c(shape, 3);
       INFO(c.text());

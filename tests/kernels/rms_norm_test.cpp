@@ -20,19 +20,19 @@ using foldnorm::Vector;
 using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 template <class X, class Gamma, class Y>
-concept can_normalize = requires(X const& x, Gamma gamma, Y y) {
+concept can_scale = requires(X const& x, Gamma gamma, Y y) {
   rms_norm(x, gamma, none, 1, y);
 };
 
-static_assert(can_normalize<Matrix<float>, Vector<float> const&, Matrix<float>&>);
-static_assert(can_normalize<Matrix<float>, decltype(none), Eigen::Block<Matrix<float>>>);
-static_assert(can_normalize<RowMajor, decltype(none), Matrix<float>&>);
-static_assert(can_normalize<Vector<double>, decltype(none), Vector<double>&>);
-static_assert(!can_normalize<Matrix<float>, decltype(none), RowMajor&>);
-static_assert(!can_normalize<Matrix<float>, decltype(none), Eigen::Transpose<Matrix<float>>>);
-static_assert(!can_normalize<Matrix<float>, decltype(none), Matrix<double>&>);
-static_assert(!can_normalize<Matrix<float>, Vector<double> const&, Matrix<float>&>);
-static_assert(!can_normalize<Matrix<int>, decltype(none), Matrix<int>&>);
+static_assert(can_scale<Matrix<float>, Vector<float> const&, Matrix<float>&>);
+static_assert(can_scale<Matrix<float>, decltype(none), Eigen::Block<Matrix<float>>>);
+static_assert(can_scale<RowMajor, decltype(none), Matrix<float>&>);
+static_assert(can_scale<Vector<double>, decltype(none), Vector<double>&>);
+static_assert(!can_scale<Matrix<float>, decltype(none), RowMajor&>);
+static_assert(!can_scale<Matrix<float>, decltype(none), Eigen::Transpose<Matrix<float>>>);
+static_assert(!can_scale<Matrix<float>, decltype(none), Matrix<double>&>);
+static_assert(!can_scale<Matrix<float>, Vector<double> const&, Matrix<float>&>);
+static_assert(!can_scale<Matrix<int>, decltype(none), Matrix<int>&>);
 
 }  // namespace
 

@@ -15,7 +15,7 @@ namespace {
 using namespace foldnorm;
 using laws::normal;
 
-Linear<double> random_linear(Index in, Index out, unsigned seed) {
+Linear<double> normal_linear(Index in, Index out, unsigned seed) {
   return {normal<double>(out, in, seed), normal<double>(out, 1, seed + 1)};
 }
 
@@ -29,17 +29,17 @@ Norm random_norm(Norm norm, unsigned seed) {
 // One of each kind of layer.
 Sequential<double> every_layer() {
   Sequential<double> network;
-  network.append(random_linear(3, 12, 1));
+  network.append(normal_linear(3, 12, 1));
   network.append(random_norm(ParallelLayerNorm<double>(12, 4), 3));
-  network.append(random_linear(12, 12, 5));
+  network.append(normal_linear(12, 12, 5));
   network.append(random_norm(ParallelLayerScaling<double>(12, 3, {.accuracy = Accuracy::accurate}), 7));
   network.append(Activation<double>(12, ActivationKind::tanh));
-  network.append(random_linear(12, 8, 9));
+  network.append(normal_linear(12, 8, 9));
   network.append(PqNorm<double>(8, 4, {.p = 3, .q = 2, .center = true}));
   network.append(LayerNorm<double>(8, {.affine = false}));
   network.append(Activation<double>(8, ActivationKind::sigmoid));
   network.append(random_norm(RMSNorm<double>(8), 13));
-  network.append(random_linear(8, 2, 11));
+  network.append(normal_linear(8, 2, 11));
   return network;
 }
 
@@ -47,7 +47,7 @@ Sequential<double> every_layer() {
 
 TEST_CASE("Sequential: computes layer after layer, with and without activations") {
   Sequential<double> network;
-  Linear<double> const first = random_linear(3, 6, 1), last = random_linear(6, 2, 3);
+  Linear<double> const first = normal_linear(3, 6, 1), last = normal_linear(6, 2, 3);
   network.append(first);
   network.append(ParallelLayerNorm<double>(6, 3, {.eps = .1}));
   network.append(Activation<double>(6, ActivationKind::relu));
@@ -122,8 +122,8 @@ TEST_CASE("Sequential: what does not fit throws, and leaves the chain as it was"
   Sequential<double>::Activations activations;
   Matrix<double> dx(3, 2);
   CHECK_THROWS_AS(network.forward(Matrix<double>::Ones(3, 2), activations), std::invalid_argument);
-  network.append(random_linear(3, 4, 1));
-  CHECK_THROWS_AS(network.append(random_linear(3, 4, 1)), shape_error);
+  network.append(normal_linear(3, 4, 1));
+  CHECK_THROWS_AS(network.append(normal_linear(3, 4, 1)), shape_error);
   CHECK(network.layers().size() == 1);
   CHECK_THROWS_AS(network.forward(Matrix<double>::Ones(2, 2)), shape_error);
   Matrix<double> const x = Matrix<double>::Ones(3, 2);

@@ -21,4 +21,7 @@ extern template class Whitening<double, PcaMethod>;
 extern template class Whitening<float, CholeskyMethod>;
 extern template class Whitening<double, CholeskyMethod>;
 
+inline constexpr IterNormEngine iter_norm_engines[] = {IterNormEngine::newton, IterNormEngine::coupled,
+                                                       IterNormEngine::spectral};
+
 }  // namespace foldnorm

@@ -17,8 +17,6 @@ using namespace foldnorm;
 using laws::normal;
 using laws::same_bits;
 
-constexpr IterNormEngine engines[] = {IterNormEngine::newton, IterNormEngine::coupled, IterNormEngine::spectral};
-
 WhiteningOptions with_eps(double eps) { return {.covariance = {.eps = eps}}; }
 
 template <class Scalar>
@@ -31,7 +29,7 @@ Matrix<Scalar> batch(Index d, Index m, unsigned seed) {
 // Calls use(layer) with every method, for the same options.
 template <class Scalar, class Use>
 void with_every_method(Index features, WhiteningOptions const& options, Use use) {
-  for (IterNormEngine const engine : engines) use(IterNorm<Scalar>(features, options, {5, engine}));
+  for (IterNormEngine const engine : iter_norm_engines) use(IterNorm<Scalar>(features, options, {5, engine}));
   use(Zca<Scalar>(features, options));
   use(SpectralTransformation<Scalar, InversePower>(features, options, {{.45}}));
   use(Pca<Scalar>(features, options));
@@ -179,7 +177,7 @@ TEST_CASE("whitening: float iterations at any condition and number of steps end 
     Matrix<double> const rotation = Eigen::HouseholderQR<Matrix<double>>(normal<double>(12, 12, 1152)).householderQ();
     Matrix<float> const mixed = (rotation * x).cast<float>();
     for (int const steps : {5, 10, 20, 50}) {
-      for (IterNormEngine const engine : engines) {
+      for (IterNormEngine const engine : iter_norm_engines) {
         IterNorm<float> const layer(12, with_eps(0), {steps, engine});
         IterNorm<float>::Cache cache;
         Matrix<float> y(12, 200), dx(12, 200);

@@ -89,8 +89,6 @@ void check_method(std::string const& what, Method const& method) {
   Problem<Method>(4, 30, {.covariance = {0, 0}}, method, 1031).check();
 }
 
-constexpr IterNormEngine engines[] = {IterNormEngine::newton, IterNormEngine::coupled, IterNormEngine::spectral};
-
 }  // namespace
 
 TEST_CASE("whitening gradient: zca, powers, pca, cholesky, a function of the caller's") {
@@ -107,7 +105,7 @@ TEST_CASE("whitening gradient: zca, powers, pca, cholesky, a function of the cal
 }
 
 TEST_CASE("whitening gradient: IterNorm, every engine on its range of steps") {
-  for (IterNormEngine const engine : engines) {
+  for (IterNormEngine const engine : iter_norm_engines) {
     check_method("engine " + std::to_string(static_cast<int>(engine)), IterNormMethod{5, engine});
     for (int steps = 0; steps <= 12; ++steps) {
       if (engine == IterNormEngine::newton && steps > 6) break;  // its rounding shows in the differences
@@ -129,7 +127,7 @@ TEST_CASE("whitening gradient: engines agree, also where a direction has no vari
       }
       Matrix<double> y[3], dx[3];
       for (std::size_t i = 0; i < 3; ++i) {
-        problem.method.engine = engines[i];
+        problem.method.engine = iter_norm_engines[i];
         WhiteningCache<double, IterNormMethod> cache;
         y[i].resize(6, 24);
         dx[i].resize(6, 24);
@@ -165,13 +163,13 @@ TEST_CASE("whitening gradient: of scale-invariant whitenings it does not change 
   check(SpectralMethod<InversePower>{{.5}});
   check(PcaMethod{});
   check(CholeskyMethod{});
-  for (IterNormEngine const engine : engines) {
+  for (IterNormEngine const engine : iter_norm_engines) {
     for (int const steps : {0, 1, 2, 5, 7}) check(IterNormMethod{steps, engine});
   }
 }
 
 TEST_CASE("whitening gradient: float follows double") {
-  for (IterNormEngine const engine : engines) {
+  for (IterNormEngine const engine : iter_norm_engines) {
     Problem<IterNormMethod> problem(16, 200, {}, {5, engine}, 1081);
     WhiteningCache<double, IterNormMethod> cache;
     Matrix<double> y(16, 200), dx(16, 200);

@@ -10,6 +10,7 @@
 #include "laws/inputs.hpp"
 #include "laws/norms.hpp"
 #include "laws/reference.hpp"
+#include "laws/tiers.hpp"
 
 namespace {
 
@@ -18,7 +19,6 @@ using foldnorm::BackwardOptions;
 using foldnorm::Compute;
 using foldnorm::OptionalOutput;
 
-constexpr double tier_2 = 64;
 constexpr Index sizes[] = {2, 4, 8, 16, 24, 32, 64};
 // Parts of a block, whole ones, and whole ones with a part; for registers of 2 to 16 lanes.
 constexpr Index group_counts[] = {1, 2, 3, 5, 7, 8, 12, 16, 17, 35};
