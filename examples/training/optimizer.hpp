@@ -61,7 +61,7 @@ class AdamW {
 
   explicit AdamW(NamedMatrices<Scalar> const& parameters, Settings settings = {}) : settings_(settings) {
     for (auto const& [name, w] : parameters) {
-      auto const zero = Matrix<Scalar>::Zero(w.rows(), w.cols());
+      Matrix<Scalar> const zero = Matrix<Scalar>::Zero(w.rows(), w.cols());
       moments_[name] = {.first = zero, .second = zero};
     }
   }
