@@ -35,6 +35,7 @@ struct Options {
   bool training = false;
   bool untie = false;
   bool affine = false;
+  bool insert_centering = false;
   std::string dot;
   bool evaluate = false;
   foldnorm::Index tokens = 5;
@@ -63,6 +64,7 @@ int report_file(Options const& options, std::size_t file, std::ostream& out) {
   if (options.training) fold_options.mode = foldnorm::FoldMode::training;
   if (options.untie) fold_options.tied = foldnorm::TiedTables::untie;
   fold_options.affine = options.affine;
+  if (options.insert_centering) fold_options.insert_centering.emplace();
   foldnorm::FoldReport const report = foldnorm::find_foldable_norms(graph, fold_options);
   if (options.files.size() > 1) out << "# " << path << '\n';
   out << report << std::flush;
@@ -95,6 +97,8 @@ int main(int argument_count, char* arguments[]) {
   app.add_flag("--untie", options.untie, "center tables that also serve as heads; the heads keep a copy");
   app.add_flag("--affine", options.affine, "also move gammas and betas into the linear layers that read them")
       ->excludes(training);
+  app.add_flag("--insert-centering", options.insert_centering,
+               "insert center nodes where they free more norms than they are themselves");
   app.add_option("--dot", options.dot, "write a drawing for Graphviz: dot -Tsvg FILE")->type_name("FILE");
   app.add_flag("--evaluate", options.evaluate, "run original and folded on random parameters and inputs");
   app.add_option("--tokens", options.tokens, "tokens of every input")

@@ -42,6 +42,7 @@ printf 'input x features=4\nlinear f x out=0 weight=W\noutput y f\n' > bad.graph
 printf 'input x features=4\nopaque o x features=4\nlayer_norm n o\noutput y n\n' > opaque.graph
 printf 'ids t vocab=7\nembedding e t features=4 table=E\nlayer_norm n e\nlinear h n out=7 weight=E\noutput y h\n' > tied.graph
 printf 'input x features=4\nlinear f x out=4 weight=W\nlayer_norm n f gamma=g beta=b\nlinear h n out=4 weight=V\nrms_norm m h gamma=c\nrelu r m\noutput y r\n' > affine.graph
+printf 'input x features=4\nrelu a x\nlayer_norm n a\nlayer_norm m a\noutput y n\noutput z m\n' > centered.graph
 
 expect 'verdict lines' 0 "$mlp_lines" '' "$fold_graph" mlp.graph
 expect 'intervals, CR LF' 0 $'fold n\ncenter W 0:2 2:4' '' "$fold_graph" dropout.graph
@@ -63,6 +64,10 @@ expect 'untied' 0 $'fold n\ncenter E' '' "$fold_graph" --untie tied.graph
 expect 'gammas and betas stay unless asked for' 0 $'fold n\ncenter W' '' "$fold_graph" affine.graph
 expect 'gammas and betas' 0 $'fold n\ncenter W\naffine n\nkeep_affine m read_unforgiven r' '' "$fold_graph" --affine affine.graph
 expect 'gammas and betas in training' 2 '' 'affine' "$fold_graph" --affine --training affine.graph
+expect 'centers are inserted only where asked for' 0 $'keep n nonlinear a\nkeep m nonlinear a' '' "$fold_graph" centered.graph
+expect 'an inserted center' 0 $'fold n\nfold m\ninsert a' '' "$fold_graph" --insert-centering centered.graph
+expect 'no center that pays' 0 "$mlp_lines
+# nothing worth inserting" '' "$fold_graph" --insert-centering mlp.graph
 expect 'cannot be evaluated: the verdicts stand' 2 'keep n unknown o' 'opaque o' "$fold_graph" --evaluate opaque.graph
 
 evaluated=$("$fold_graph" --evaluate --tokens 3 --seed 7 mlp.graph) || failures=$((failures + 1))
@@ -71,6 +76,8 @@ grep -qE '^mean ln1 [0-9.e+-]+$' <<< "$evaluated" || { echo "FAILED: no mean lin
 [ "$evaluated" = "$("$fold_graph" --evaluate --tokens 3 --seed 7 mlp.graph)" ] || { echo "FAILED: not repeatable"; failures=$((failures + 1)); }
 
 "$fold_graph" --affine --evaluate affine.graph > /dev/null || { echo "FAILED: a moved affine differs"; failures=$((failures + 1)); }
+
+"$fold_graph" --insert-centering --evaluate centered.graph > /dev/null || { echo "FAILED: an inserted center differs"; failures=$((failures + 1)); }
 
 "$fold_graph" --dot mlp.dot mlp.graph > /dev/null && grep -q 'stays: nonlinear r' mlp.dot || { echo "FAILED: drawing"; failures=$((failures + 1)); }
 "$fold_graph" --dot /nowhere/mlp.dot mlp.graph > out.txt 2> err.txt

@@ -4,6 +4,7 @@
 //   green          layer_norm that folds
 //   red            layer_norm that stays, with the reason and the node to blame on it
 //   blue outline   node whose parameters are centered
+//   orange         center that is inserted, and the way through it
 //   dashed         scale that becomes part of the linear above it
 //   "bare"         norm whose gamma and beta move into its readers; "keeps gamma, beta", with reason and node, where
 //   asked
@@ -29,6 +30,7 @@ struct DrawnReport {
   std::map<NodeId, Verdict const*> norms;
   std::map<NodeId, AffineVerdict const*> affines;
   std::set<NodeId> dropped;
+  std::set<NodeId> inserted;
   std::set<std::string_view> centered;
 
   explicit DrawnReport(FoldReport const& report) {
@@ -36,6 +38,10 @@ struct DrawnReport {
     for (AffineVerdict const& affine : report.affines) affines.emplace(affine.norm, &affine);
     for (Composition const& pair : report.compositions) dropped.insert(pair.scale);
     for (Centering const& centering : report.centerings) centered.insert(centering.parameter);
+    if (!report.placement) return;
+    for (InsertionSet const& set : report.placement->sets) {
+      for (Insertion const& insertion : set.insertions) inserted.insert(insertion.node);
+    }
   }
 };
 
@@ -79,8 +85,15 @@ inline void write_dot(std::ostream& out, Graph const& graph, FoldReport const& r
     out << "  \"" << node.name << "\" [label=\"" << node.name << "\\n" << to_string(node.op);
     if (node.features > 0) out << ' ' << node.features;
     out << detail::dot_verdict(id, drawn) << '"' << detail::dot_style(graph, id, drawn) << "];\n";
-    for (NodeId const input : node.inputs)
-      out << "  \"" << graph.node(input).name << "\" -> \"" << node.name << "\";\n";
+    if (drawn.inserted.contains(id)) {
+      std::string const center = "\"" + node.name + " centered\"";  // a name that no node can have
+      out << "  " << center << R"( [label="center", shape=ellipse, style=filled, fillcolor="#f9d08b"];)"
+          << "\n  \"" << node.name << "\" -> " << center << R"( [color="#b36b00", penwidth=2];)" << '\n';
+    }
+    for (NodeId const input : node.inputs) {
+      char const* const by_way_of = drawn.inserted.contains(input) ? " centered" : "";
+      out << "  \"" << graph.node(input).name << by_way_of << "\" -> \"" << node.name << "\";\n";
+    }
   }
   out << "}\n";
 }

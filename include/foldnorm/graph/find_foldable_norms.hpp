@@ -12,9 +12,12 @@
 #include <foldnorm/graph/affine_moves.hpp>
 #include <foldnorm/graph/blame.hpp>
 #include <foldnorm/graph/fold_facts.hpp>
+#include <foldnorm/graph/fold_options.hpp>
 #include <foldnorm/graph/fold_report.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/known_values.hpp>
+#include <foldnorm/graph/needed_centerings.hpp>
+#include <foldnorm/graph/place_centering.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -24,90 +27,36 @@
 
 namespace foldnorm {
 
-namespace detail {
-
-// Backward once more: which of the chosen centerings do the folds rest on? The intervals needed of each parameter
-// class.
-struct NeededCenterings {
-  std::vector<Segments> by_class;
-  std::vector<NodeId> composed;  // linears whose scale must go into them, ascending
-
-  NeededCenterings(FoldFacts const& facts, std::vector<NodeId> const& folds)
-      : by_class(facts.graph().parameters().size()) {
-    Graph const& graph = facts.graph();
-    std::vector<Segments> needed(graph.nodes().size());
-    auto const need = [&](NodeId value, Segments const& regions) {
-      needed[static_cast<std::size_t>(value.index)].unite(facts.zero_mean(value).within(regions));
-    };
-    auto const need_parameters = [&](NodeId producer, Segments const& regions) {
-      auto const parameters = facts.producing_parameters(producer);
-      if (parameters.empty()) return;
-      ParameterId const name = facts.class_of(parameters[0]);
-      by_class[static_cast<std::size_t>(name.index)].unite(facts.chosen(name).within(regions));
-    };
-    for (NodeId const norm : folds) {
-      Node const& node = graph.node(norm);
-      need(node.inputs[0], Segments::blocks(node.features, groups_of(node)));
-    }
-    for (std::size_t n = needed.size(); n-- > 0;) {
-      if (needed[n].empty()) continue;
-      NodeId const id{static_cast<std::int32_t>(n)};
-      Node const& node = graph.node(id);
-      switch (facts.flow_of(id)) {
-        case Flow::rearranges:
-          for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-            need(node.inputs[i], pull_regions(graph, node, i, needed[n]));
-          }
-          break;
-        case Flow::adds_parameter:
-          need(node.inputs[0], needed[n]);
-          need_parameters(id, needed[n]);
-          break;
-        case Flow::rescales:
-          need(node.inputs[0], needed[n]);
-          break;
-        case Flow::produces:
-          need_parameters(id, needed[n]);
-          break;
-        case Flow::scales:
-          need_parameters(facts.partner(id), needed[n]);
-          composed.push_back(facts.partner(id));
-          break;
-        default:
-          break;  // a norm or a center makes zero mean by itself
-      }
-    }
-    std::ranges::sort(composed);
-  }
-};
-
-}  // namespace detail
-
-// Pure and total: any Graph gives a report (only options that contradict each other throw std::invalid_argument: affine
-// in training, where gamma and the weights that read it are trained apart). Cost: linear in nodes and reads, times the
-// number of intervals that groups, slices and concatenations cut the features into; iterative. The set of folds does
-// not depend on names or on the order of statements.
+// Pure and total: any Graph gives a report (only options throw std::invalid_argument: affine in training, where gamma
+// and the weights that read it are trained apart; a cost or profit of insert_centering that is negative or not finite).
+// Cost: linear in nodes and reads, times the number of intervals that groups, slices and concatenations cut the
+// features into, and with insert_centering a minimum cut (minimum_cut.hpp); iterative. The set of folds does not depend
+// on names or on the order of statements.
 inline FoldReport find_foldable_norms(Graph const& graph, FoldOptions const& options = {}) {
   if (options.affine && options.mode == FoldMode::training) {
     throw std::invalid_argument(
         "find_foldable_norms: options: affine in training: gamma and the weights that read it are trained apart");
   }
-  detail::FoldFacts const facts(graph, options);
-  detail::Blame blame(facts);
+  detail::FoldFacts facts(graph, options);
   FoldReport report;
-  std::vector<NodeId> folds;
+  if (options.insert_centering) {
+    report.placement = detail::place_centering(facts, *options.insert_centering);
+    facts.insert_centering(*report.placement);
+  }
+  detail::Blame blame(facts);
+  std::vector<detail::NeededZeroMean> needed_by_folds;
   for (std::size_t n = 0; n < graph.nodes().size(); ++n) {
     Node const& node = graph.nodes()[n];
     if (node.op != Operator::layer_norm) continue;
     NodeId const id{static_cast<std::int32_t>(n)};
     if (facts.folds(id)) {
-      folds.push_back(id);
+      needed_by_folds.push_back(detail::needed_by_norm(graph, id));
       report.norms.push_back({id, node.name, std::nullopt});
     } else {
       report.norms.push_back({id, node.name, blame.of_norm(id)});
     }
   }
-  detail::NeededCenterings const needed(facts, folds);
+  detail::NeededCenterings const needed(facts, needed_by_folds);
   for (NodeId const linear : needed.composed) report.compositions.push_back({linear, facts.partner(linear)});
   for (std::size_t p = 0; p < graph.parameters().size(); ++p) {
     ParameterDescription const& parameter = graph.parameters()[p];

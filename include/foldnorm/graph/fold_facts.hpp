@@ -11,6 +11,8 @@
 // and their proof are derived in docs/folding.md.
 #pragma once
 
+#include <foldnorm/graph/fold_options.hpp>
+#include <foldnorm/graph/fold_report.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/known_values.hpp>
 #include <foldnorm/graph/parameters.hpp>
@@ -26,24 +28,6 @@
 
 namespace foldnorm {
 
-enum class FoldMode : std::uint8_t { inference, training };
-
-// What to do with an embedding table that is also the weight of a linear (a tied head).
-enum class TiedTables : std::uint8_t {
-  refuse,  // no norm of the stream that the table feeds folds by it
-  untie    // center the embedding's table; the heads keep an unchanged copy
-};
-
-struct FoldOptions {
-  FoldMode mode = FoldMode::inference;
-  TiedTables tied = TiedTables::refuse;
-  // With values, uniform gains, zero-sum shifts and parameters that are centered already are recognised (inference
-  // only: training changes values). Without, only what is left out is known to be neutral. Not owned.
-  Parameters const* parameters = nullptr;
-  // Also move gamma and beta of every norm into the linear layers that read it. Inference only.
-  bool affine = false;
-};
-
 namespace detail {
 
 class FoldFacts {
@@ -58,6 +42,7 @@ class FoldFacts {
         tolerated_(graph.nodes().size()),
         class_of_(graph.parameters().size()),
         chosen_(graph.parameters().size()),
+        is_inserted_(graph.nodes().size(), false),
         zero_mean_(graph.nodes().size()) {
     for (std::size_t n = 0; n < flow_.size(); ++n) flow_[n] = flow(graph.nodes()[n]);
     find_compositions();
@@ -67,11 +52,21 @@ class FoldFacts {
     find_zero_means();
   }
 
+  // What holds once these centers are there. Where a value tolerates a shift of the whole axis and no other, it does so
+  // in front of a center as well: only the zero means change.
+  void insert_centering(Placement const& placement) {
+    for (InsertionSet const& set : placement.sets) {
+      for (Insertion const& insertion : set.insertions) is_inserted_[at(insertion.node)] = true;
+    }
+    if (!placement.sets.empty()) find_zero_means();
+  }
+
   Graph const& graph() const { return graph_; }
   Readers const& readers() const { return readers_; }
   Flow flow_of(NodeId node) const { return flow_[at(node)]; }
   Segments const& tolerated(NodeId value) const { return tolerated_[at(value)]; }
-  Segments const& zero_mean(NodeId value) const { return zero_mean_[at(value)]; }
+  Segments const& zero_mean(NodeId value) const { return zero_mean_[at(value)]; }  // as its readers read it
+  bool is_inserted(NodeId node) const { return is_inserted_[at(node)]; }
   Segments pulled(Reader const& use) const {
     return pull(graph_, graph_.node(use.node), use.operand, flow_of(use.node), tolerated(use.node));
   }
@@ -117,8 +112,8 @@ class FoldFacts {
       case Key::weight:
       case Key::bias:
         if (is_head(node)) {
-          bool const copied = use.role == Key::weight && options_.tied == TiedTables::untie;
-          return copied ? Segments::each(0, graph_.node(node.inputs[0]).features) : Segments::none();
+          bool const compensated = use.role == Key::weight && options_.tied != TiedTables::refuse;
+          return compensated ? Segments::each(0, graph_.node(node.inputs[0]).features) : Segments::none();
         }
         return tolerated(site(use.node)).inside_blocks(rows / groups_of(node));
       case Key::value:
@@ -133,6 +128,19 @@ class FoldFacts {
 
   // The value that a producer's centering shows up in: behind the scale, if one is composed into it.
   NodeId site(NodeId producer) const { return partner(producer).index >= 0 ? partner(producer) : producer; }
+
+  // What a producer makes zero-mean by its own parameters.
+  Segments produced(NodeId id) const {
+    auto const parameters = producing_parameters(id);
+    if (parameters.empty() || site(id) != id) return Segments::none();
+    Segments const& centered = chosen(parameters[0]);
+    Index const groups = groups_of(graph_.node(id));
+    // Across groups a column's entries meet different inputs, so that their sum says nothing. (Sharing can make a
+    // parameter centered there all the same, where nobody reads what this node makes.)
+    if (groups > 1) return centered.inside_blocks(graph_.node(id).features / groups);
+    bool const already = centered.empty() && values_.are_centered(parameters);
+    return already ? Segments::whole(graph_.node(id).features) : centered;
+  }
 
  private:
   static std::size_t at(NodeId id) { return static_cast<std::size_t>(id.index); }
@@ -220,7 +228,10 @@ class FoldFacts {
   }
 
   void find_zero_means() {
-    for (std::size_t n = 0; n < zero_mean_.size(); ++n) zero_mean_[n] = push(NodeId{static_cast<std::int32_t>(n)});
+    for (std::size_t n = 0; n < zero_mean_.size(); ++n) {
+      NodeId const id{static_cast<std::int32_t>(n)};
+      zero_mean_[n] = is_inserted(id) ? Segments::whole(graph_.node(id).features) : push(id);
+    }
   }
 
   Segments push(NodeId id) const {
@@ -244,17 +255,6 @@ class FoldFacts {
       default:
         return Segments::none();
     }
-  }
-  Segments produced(NodeId id) const {
-    auto const parameters = producing_parameters(id);
-    if (parameters.empty() || site(id) != id) return Segments::none();
-    Segments const& centered = chosen(parameters[0]);
-    Index const groups = groups_of(graph_.node(id));
-    // Across groups a column's entries meet different inputs, so that their sum says nothing. (Sharing can make a
-    // parameter centered there all the same, where nobody reads what this node makes.)
-    if (groups > 1) return centered.inside_blocks(graph_.node(id).features / groups);
-    bool const already = centered.empty() && values_.are_centered(parameters);
-    return already ? Segments::whole(graph_.node(id).features) : centered;
   }
   // What a layer_norm's values sum to zero on before gamma and beta: each group. One that folds keeps the finer
   // intervals of its input, too, as the rms_norm does that it becomes; all that they rest on is centered for its own
@@ -287,6 +287,7 @@ class FoldFacts {
   std::vector<Segments> tolerated_;    // by node
   std::vector<ParameterId> class_of_;  // by parameter
   std::vector<Segments> chosen_;       // by class
+  std::vector<bool> is_inserted_;      // by node: is a center behind it?
   std::vector<Segments> zero_mean_;    // by node
 };
 

@@ -5,6 +5,7 @@
 //   every gamma and beta that move    -> W diag(gamma), W beta + b in each reader (fold/affine.hpp), gone from the norm
 //   every parameter to center         -> P p, on the report's intervals (fold/centering.hpp)
 //   linear and the scale behind it    -> one linear, with a bias added where the centered shift needs one
+//   a node to be centered             -> a center, "NODE.centered", behind it, which its readers read
 //   an untied table                   -> centered; its heads read an unchanged copy, "TABLE.untied"
 //
 // In this order where they meet in one weight: W' = P diag(s) (W diag(gamma)), b' = P (s .* (W beta + b) + t).
@@ -18,6 +19,7 @@
 #include <foldnorm/graph/parameters.hpp>
 #include <foldnorm/graph/rules.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <functional>
 #include <map>
@@ -54,6 +56,7 @@ class Folding {
       if (!composed_.contains(centering.parameter)) center(centering.parameter, centering.parts);
     }
     finish_added_biases();
+    for_each_insertion([&](Insertion const& insertion) { edits_.insert_center(insertion.node); });
     for (Verdict const& norm : report.norms) {
       if (norm.folds()) edits_.replace(norm.norm, Operator::rms_norm);
     }
@@ -74,6 +77,12 @@ class Folding {
   bool is_node(NodeId id) const { return id.index >= 0 && static_cast<std::size_t>(id.index) < graph_.nodes().size(); }
   bool is_layer(NodeId id) const {
     return is_node(id) && (graph_.node(id).op == Operator::linear || graph_.node(id).op == Operator::conv);
+  }
+
+  template <class Action>
+  void for_each_insertion(Action action) const {
+    if (!report_.placement) return;
+    for (InsertionSet const& set : report_.placement->sets) std::ranges::for_each(set.insertions, action);
   }
 
   void check_report() const {
@@ -97,6 +106,12 @@ class Folding {
       require_report(graph_.find_parameter(table).has_value(), "table " + table);
       edits_.original(table);
     }
+    for_each_insertion([&](Insertion const& insertion) {
+      auto const node = graph_.find_node(insertion.name);
+      require_report(
+          node == insertion.node && graph_.node(*node).features > 0 && graph_.node(*node).op != Operator::output,
+          "insertion " + insertion.name);
+    });
     for (AffineVerdict const& affine : report_.affines) {
       auto const node = graph_.find_node(affine.name);
       require_report(node == affine.norm &&

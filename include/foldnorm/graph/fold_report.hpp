@@ -5,6 +5,7 @@
 //   fold NODE
 //   keep NODE REASON NODE_TO_BLAME
 //   center PARAMETER [START:END ...]
+//   insert NODE                              if FoldOptions::insert_centering asks for it
 //   affine NODE                              if FoldOptions::affine asks for these two
 //   keep_affine NODE REASON NODE_TO_BLAME
 #pragma once
@@ -16,6 +17,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -87,11 +89,48 @@ struct AffineVerdict {
   bool operator==(AffineVerdict const&) const = default;
 };
 
+// A node behind which a center is inserted: all that read the node read the center instead.
+struct Insertion {
+  NodeId node;
+  std::string name;
+  double cost = 0;
+  bool operator==(Insertion const&) const = default;
+};
+
+struct FreedNorm {
+  NodeId norm;
+  std::string name;
+  double profit = 0;
+  bool operator==(FreedNorm const&) const = default;
+};
+
+// Centers that pay together, and the norms that fold by them and by nothing less.
+struct InsertionSet {
+  std::vector<Insertion> insertions;  // in the order of the graph, as are the norms
+  std::vector<FreedNorm> norms;
+  double cost() const {
+    return std::accumulate(insertions.begin(), insertions.end(), 0.0,
+                           [](double sum, Insertion const& insertion) { return sum + insertion.cost; });
+  }
+  double profit() const {
+    return std::accumulate(norms.begin(), norms.end(), 0.0,
+                           [](double sum, FreedNorm const& norm) { return sum + norm.profit; });
+  }
+  bool operator==(InsertionSet const&) const = default;
+};
+
+// What explicit centers bring; no sets if none is worth its cost.
+struct Placement {
+  std::vector<InsertionSet> sets;
+  bool operator==(Placement const&) const = default;
+};
+
 struct FoldReport {
   std::vector<Verdict> norms;             // every layer_norm, in the order of the graph
   std::vector<Centering> centerings;      // in the order of first use
   std::vector<Composition> compositions;  // those that some fold needs
   std::vector<std::string> untied;        // tables whose heads are to keep a copy
+  std::optional<Placement> placement;     // if asked for
   std::vector<AffineVerdict> affines;     // if asked for: every norm with a gamma or beta, in the order of the graph
 
   std::size_t folds() const {
@@ -118,6 +157,12 @@ inline std::ostream& operator<<(std::ostream& out, FoldReport const& report) {
       if (!whole) out << ' ' << part.begin << ':' << part.end;
     }
     out << '\n';
+  }
+  if (report.placement && report.placement->sets.empty()) out << "# nothing worth inserting\n";
+  if (report.placement) {
+    for (InsertionSet const& set : report.placement->sets) {
+      for (Insertion const& insertion : set.insertions) out << "insert " << insertion.name << '\n';
+    }
   }
   for (AffineVerdict const& affine : report.affines) {
     if (affine.moves()) {

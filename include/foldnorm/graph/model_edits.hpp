@@ -87,6 +87,8 @@ class ModelEdits {
   void replace(NodeId node, Operator op) { changes_[node].op = op; }
   // The node goes, and what read it reads `instead`, which comes before it.
   void drop(NodeId node, NodeId instead) { changes_[node].dropped_for = instead; }
+  // A center, "NODE.centered", comes behind the node, and what read the node reads it.
+  void insert_center(NodeId node) { changes_[node].is_centered = true; }
 
   // Says what an error is about.
   template <class Action>
@@ -107,11 +109,12 @@ class ModelEdits {
       Change const change = found == changes_.end() ? Change{} : found->second;
       if (change.dropped_for) {
         now[n] = now[static_cast<std::size_t>(change.dropped_for->index)];
-        continue;
+      } else {
+        std::vector<NodeId> inputs;
+        for (NodeId const input : node.inputs) inputs.push_back(now[static_cast<std::size_t>(input.index)]);
+        now[n] = changed.append(change.op.value_or(node.op), node.name, std::move(inputs), keys(node, change));
       }
-      std::vector<NodeId> inputs;
-      for (NodeId const input : node.inputs) inputs.push_back(now[static_cast<std::size_t>(input.index)]);
-      now[n] = changed.append(change.op.value_or(node.op), node.name, std::move(inputs), keys(node, change));
+      if (change.is_centered) now[n] = changed.center(fresh_node_name(changed, node.name + ".centered"), now[n]);
     }
     return changed;
   }
@@ -121,7 +124,14 @@ class ModelEdits {
     std::optional<Operator> op;
     std::map<Key, std::string> parameters;  // new names, by role
     std::optional<NodeId> dropped_for;      // readers are to read that node instead
+    bool is_centered = false;               // readers are to read its value centered
   };
+
+  // Neither of this graph nor of the new one.
+  std::string fresh_node_name(Graph const& changed, std::string name) const {
+    while (graph_.find_node(name) || changed.find_node(name)) name += '_';
+    return name;
+  }
 
   KeyValues keys(Node const& node, Change const& change) const {
     KeyValues result;

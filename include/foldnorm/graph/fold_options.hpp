@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/graph/fold_options.hpp -- what find_foldable_norms may take for granted, and what it may change.
+#pragma once
+
+#include <foldnorm/graph/parameters.hpp>
+#include <foldnorm/graph/placement_costs.hpp>
+
+#include <cstdint>
+#include <optional>
+
+namespace foldnorm {
+
+enum class FoldMode : std::uint8_t { inference, training };
+
+// What to do with an embedding table that is also the weight of a linear (a tied head).
+enum class TiedTables : std::uint8_t {
+  refuse,  // no norm of the stream that the table feeds folds by it
+  untie    // center the embedding's table; the heads keep an unchanged copy
+};
+
+struct FoldOptions {
+  FoldMode mode = FoldMode::inference;
+  TiedTables tied = TiedTables::refuse;
+  // With values, uniform gains, zero-sum shifts and parameters that are centered already are recognised (inference
+  // only: training changes values). Without, only what is left out is known to be neutral. Not owned.
+  Parameters const* parameters = nullptr;
+  // Also move gamma and beta of every norm into the linear layers that read it. Inference only.
+  bool affine = false;
+  // Also insert center nodes where they free norms worth more than they cost.
+  std::optional<PlacementCosts> insert_centering = {};
+};
+
+}  // namespace foldnorm
