@@ -175,10 +175,10 @@ TEST_CASE("place_centering: what the freed norms rest on is centered as well, an
   CHECK(verdicts("input x features=4\nrelu a x\nadd_parameter p a value=P\nlayer_norm n1 p gamma=g\nlayer_norm n2 p\n"
                  "linear h n1 out=4 weight=W bias=b\nadd s p h\nlayer_norm n3 s\noutput y n2\noutput z n3\n",
                  placing()) == "fold n1\nfold n2\nfold n3\ncenter P\ncenter W\ncenter b\ninsert a\n");
-  // Where the center comes behind the sum of two streams, neither is centered by its weights.
+  // Behind the sum of two streams, for a linear layer reads the one; the other needs no centering then.
   CHECK(
       verdicts("input x features=4\nlinear h x out=4 weight=W\nrelu a x\nadd s h a\nlayer_norm n1 s\nlayer_norm n2 s\n"
-               "relu r h\noutput w r\noutput y n1\noutput z n2\n",
+               "linear r a out=4 weight=R\noutput w r\noutput y n1\noutput z n2\n",
                placing()) == "fold n1\nfold n2\ninsert s\n");
 }
 
@@ -279,6 +279,9 @@ TEST_CASE("place_centering: costs and profits that are negative or not finite th
     CHECK_THROWS_AS(find_foldable_norms(g, placing(at_a_price_of(wrong))), std::invalid_argument);
     CHECK_THROWS_WITH(find_foldable_norms(g, placing(costs)), Contains("norm of m1: "));
   }
+  PlacementCosts too_much;
+  too_much.norm = [](Graph const&, NodeId) { return std::numeric_limits<double>::max(); };
+  CHECK_THROWS_WITH(find_foldable_norms(g, placing(too_much)), Contains("sum"));
   PlacementCosts nothing;
   nothing.insertion = nullptr;
   CHECK_THROWS_WITH(find_foldable_norms(g, placing(nothing)), Contains("insertion of a: no function"));

@@ -22,9 +22,11 @@
 #include <foldnorm/graph/segments.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <map>
 #include <numeric>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -37,6 +39,9 @@ class CenteringPlacement {
     find_costs(facts, costs);
     for (NeededPlaces::Norm const& norm : places_.norms()) {
       profit_.push_back(checked_cost(costs.norm, graph_, norm.node, "norm"));
+    }
+    if (!std::isfinite(std::accumulate(profit_.begin(), profit_.end(), 0.0))) {
+      throw std::invalid_argument("find_foldable_norms: insert_centering: the norms' sum is not finite");
     }
     cut();
     join_norms();

@@ -13,8 +13,9 @@
 
 namespace foldnorm {
 
-// Both in one unit of the caller's choice, finite and >= 0. A set of centerings is inserted where its norms bring more
-// than it costs; the choice is exact where sums of these numbers are (integers below 2^53, say).
+// Both in one unit of the caller's choice, finite and >= 0, the sum of all norms' as well. A set of centerings is
+// inserted where its norms bring more than it costs; the choice is exact where sums of these numbers are (integers
+// below 2^53, say).
 struct PlacementCosts {
   using OfNode = std::function<double(Graph const&, NodeId)>;
   OfNode insertion = [](Graph const&, NodeId) { return 1.0; };  // one center behind this node
