@@ -34,6 +34,7 @@ struct Options {
   std::vector<std::string> files;
   bool training = false;
   bool untie = false;
+  bool correct_tied = false;
   bool affine = false;
   bool insert_centering = false;
   std::string dot;
@@ -63,6 +64,7 @@ int report_file(Options const& options, std::size_t file, std::ostream& out) {
   foldnorm::FoldOptions fold_options;
   if (options.training) fold_options.mode = foldnorm::FoldMode::training;
   if (options.untie) fold_options.tied = foldnorm::TiedTables::untie;
+  if (options.correct_tied) fold_options.tied = foldnorm::TiedTables::correct;
   fold_options.affine = options.affine;
   if (options.insert_centering) fold_options.insert_centering.emplace();
   foldnorm::FoldReport const report = foldnorm::find_foldable_norms(graph, fold_options);
@@ -94,7 +96,11 @@ int main(int argument_count, char* arguments[]) {
   app.add_option("FILE", options.files, "layer graphs (docs/layer_graph_format.md)")->required();
   auto* const training =
       app.add_flag("--training", options.training, "judge for training: dropout blocks, drop_path does not");
-  app.add_flag("--untie", options.untie, "center tables that also serve as heads; the heads keep a copy");
+  auto* const untie =
+      app.add_flag("--untie", options.untie, "center tables that also serve as heads; the heads keep a copy");
+  app.add_flag("--correct-tied", options.correct_tied,
+               "center tables that also serve as heads; the heads add what they lose")
+      ->excludes(untie);
   app.add_flag("--affine", options.affine, "also move gammas and betas into the linear layers that read them")
       ->excludes(training);
   app.add_flag("--insert-centering", options.insert_centering,

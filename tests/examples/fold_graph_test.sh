@@ -61,6 +61,8 @@ expect 'no file' 2 '' 'FILE' "$fold_graph"
 expect 'an unknown option' 2 '' 'nonsense' "$fold_graph" --nonsense mlp.graph
 expect 'tied by default' 0 'keep n tied h' '' "$fold_graph" tied.graph
 expect 'untied' 0 $'fold n\ncenter E' '' "$fold_graph" --untie tied.graph
+expect 'corrected' 0 $'fold n\ncenter E\ncorrect h E' '' "$fold_graph" --correct-tied tied.graph
+expect 'corrected or untied' 2 '' 'untie' "$fold_graph" --correct-tied --untie tied.graph
 expect 'gammas and betas stay unless asked for' 0 $'fold n\ncenter W' '' "$fold_graph" affine.graph
 expect 'gammas and betas' 0 $'fold n\ncenter W\naffine n\nkeep_affine m read_unforgiven r' '' "$fold_graph" --affine affine.graph
 expect 'gammas and betas in training' 2 '' 'affine' "$fold_graph" --affine --training affine.graph
@@ -77,6 +79,7 @@ grep -qE '^mean ln1 [0-9.e+-]+$' <<< "$evaluated" || { echo "FAILED: no mean lin
 
 "$fold_graph" --affine --evaluate affine.graph > /dev/null || { echo "FAILED: a moved affine differs"; failures=$((failures + 1)); }
 
+"$fold_graph" --correct-tied --evaluate tied.graph > /dev/null || { echo "FAILED: a corrected head differs"; failures=$((failures + 1)); }
 "$fold_graph" --insert-centering --evaluate centered.graph > /dev/null || { echo "FAILED: an inserted center differs"; failures=$((failures + 1)); }
 
 "$fold_graph" --dot mlp.dot mlp.graph > /dev/null && grep -q 'stays: nonlinear r' mlp.dot || { echo "FAILED: drawing"; failures=$((failures + 1)); }

@@ -169,9 +169,10 @@ Model vit(bool layer_scale, bool pre_norm = false) {
 
 }  // namespace
 
-TEST_CASE("architectures: GPT-2 folds every norm, with an untied head or one that is untied") {
+TEST_CASE("architectures: GPT-2 folds every norm, with an untied head or one that is untied or corrected") {
   check(gpt2(false).text, every_one_of(7));
   check(gpt2(true).text, every_one_of(7), untying());
+  check(gpt2(true).text, every_one_of(7), correcting());
 }
 
 TEST_CASE("architectures: pre-norm networks are left with one scale a token, gamma and beta are in the weights") {

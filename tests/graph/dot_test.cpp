@@ -85,5 +85,6 @@ TEST_CASE("dot: an untied head keeps a copy, and is not drawn as centered") {
       "ids t vocab=7\nembedding e t features=4 table=E\nlayer_norm n e\nlinear h n out=7 weight=E\noutput y h\n");
   std::string const drawing = drawn(g, find_foldable_norms(g, {.tied = TiedTables::untie}));
   CHECK_THAT(line_of(drawing, "e"), Contains("#2457a5"));
-  CHECK_THAT(line_of(drawing, "h"), !Contains("#2457a5"));
+  CHECK_THAT(line_of(drawing, "h"), !Contains("#2457a5") && !Contains("corrected"));
+  CHECK_THAT(line_of(drawn(g, find_foldable_norms(g, correcting())), "h"), Contains("corrected"));
 }

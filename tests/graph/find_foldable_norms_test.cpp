@@ -435,6 +435,11 @@ TEST_CASE("find_foldable_norms: untied heads keep a copy, with the other uses' s
   Graph const g = graph_of(embed + head);
   CHECK(find_foldable_norms(g, untying()).untied == std::vector<std::string>{"E"});
   CHECK(find_foldable_norms(g).untied.empty());
+  CHECK(find_foldable_norms(g, untying()).corrected.empty());
+  CHECK(find_foldable_norms(g, correcting()).untied.empty());
+  CHECK(find_foldable_norms(g, correcting()).corrected ==
+        std::vector<CorrectedHead>{{g.find_node("head").value(), "head", "E"}});
+  check_folds(embed + head, "fold n\ncenter E\ncorrect head E\n", correcting());
   // A second, raw lookup forbids it still.
   CHECK(verdicts(embed + head + "embedding e2 i features=6 table=E\noutput raw e2\n", untying()) == "keep n tied e2\n");
   // A use as the weight of a convolution is no head: it is centered along, if its own value may be.

@@ -282,6 +282,10 @@ TEST_CASE("fold_norms: the report of another graph is refused") {
   FoldReport untied = report;
   untied.untied = {"nobody"};
   CHECK_THAT(message_of(g, untied, p), Contains("report") && Contains("nobody"));
+
+  FoldReport corrected = report;
+  corrected.corrected = {{*g.find_node("fc"), "fc", "W"}};  // no head, for W is no table
+  CHECK_THAT(message_of(g, corrected, p), Contains("report") && Contains("head fc"));
 }
 
 TEST_CASE("fold_norms: a composition of nodes that are not a layer and its scale is refused") {
@@ -322,6 +326,66 @@ TEST_CASE("fold_norms: the name of an untied copy avoids those that are taken") 
   CHECK(folded.graph.find_parameter("E.untied_"));
   CHECK(folded.parameters.as<double>("E.untied").cols() == 1);
   CHECK(fold_error(g, report, p, 5, 2) <= fold_tolerance);
+}
+
+TEST_CASE("fold_norms: a corrected head adds what its table has lost, under its own name") {
+  Graph const g = graph_of(
+      "ids i vocab=9\nembedding e i features=6 table=E\nadd_parameter p e value=E.ones\n"
+      "layer_norm n p gamma=g beta=b\nlinear head n out=9 weight=E\nlinear head2 n out=9 weight=E bias=c\n"
+      "relu head.tied head\noutput y head.tied\noutput z head2\n");
+  FoldReport const report = find_foldable_norms(g, correcting());
+  for (bool const narrow : {false, true}) {
+    Parameters const p = narrow ? in_float(random_parameters(g, 4, 2)) : random_parameters(g, 4, 2);
+    FoldedModel const folded = fold_norms(g, report, p);
+    CHECK(printed(folded.graph) ==
+          "ids i vocab=9\nembedding e i features=6 table=E\nadd_parameter p e value=E.ones\n"
+          "rms_norm n p gamma=g beta=b\nlinear head.tied_ n out=9 weight=E\nlinear head.sums n out=1 weight=E.ones_\n"
+          "linear head.correction head.sums out=9 weight=E.means\nadd head head.tied_ head.correction\n"
+          "linear head2.tied n out=9 weight=E bias=c\nlinear head2.sums n out=1 weight=E.ones_\n"
+          "linear head2.correction head2.sums out=9 weight=E.means\nadd head2 head2.tied head2.correction\n"
+          "relu head.tied head\noutput y head.tied\noutput z head2\n");
+    CHECK(folded.parameters.as<double>("E.ones_") == Matrix<double>::Ones(1, 6));
+    // Stored in the table's type: one rounding, and those of the sum that the mean is.
+    Matrix<double> const means = p.as<double>("E").colwise().mean().transpose();
+    CHECK(folded.parameters.at("E.means").index() == p.at("E").index());
+    CHECK((folded.parameters.as<double>("E.means") - means).cwiseAbs().maxCoeff() <= (narrow ? 0x1p-23 : 0x1p-50));
+    CHECK(fold_error(g, report, p, 5, 2) <= (narrow ? 1e2 * 0x1p-24 : fold_tolerance));
+  }
+}
+
+TEST_CASE("fold_norms: a table that is centered part by part is corrected by the mean of each part") {
+  Graph const g = graph_of(
+      "ids i vocab=9\nembedding e i features=6 table=E\nlayer_norm n e groups=2 gamma=g\n"
+      "linear head n out=9 weight=E\noutput y head\n");
+  FoldReport const report = find_foldable_norms(g, correcting());
+  Parameters const p = random_parameters(g, 4, 2);
+  FoldedModel const folded = fold_norms(g, report, p);
+  Matrix<double> ones = Matrix<double>::Zero(2, 6);
+  ones.row(0).head(3).setOnes();
+  ones.row(1).tail(3).setOnes();
+  CHECK(folded.parameters.as<double>("E.ones") == ones);
+  CHECK(fold_error(g, report, p, 5, 2) <= fold_tolerance);
+  FoldReport beyond = report;
+  beyond.centerings[0].parts = {{0, 7}};
+  CHECK_THAT(message_of(g, beyond, p), Contains("parts of E"));
+}
+
+TEST_CASE("fold_norms: corrected and untied heads give the same logits, with one table or two") {
+  Graph const g = graph_of(
+      "ids i vocab=9\nembedding e i features=6 table=E\nlayer_norm n e gamma=g beta=b\nlinear head n out=9 weight=E\n"
+      "output y head\n");
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    CAPTURE(seed);
+    Parameters const p = random_parameters(g, 4, seed);
+    NamedValues const x = random_inputs(g, 4, seed);
+    FoldedModel const untied = fold_norms(g, find_foldable_norms(g, untying()), p);
+    FoldedModel const corrected = fold_norms(g, find_foldable_norms(g, correcting()), p);
+    Matrix<double> const expected = evaluate(untied.graph, untied.parameters, x).at("y");
+    Matrix<double> const actual = evaluate(corrected.graph, corrected.parameters, x).at("y");
+    CHECK((actual - expected).cwiseAbs().maxCoeff() <= fold_tolerance * expected.cwiseAbs().maxCoeff());
+    CHECK(untied.parameters.contains("E.untied"));
+    CHECK_FALSE(corrected.parameters.contains("E.untied"));
+  }
 }
 
 TEST_CASE("fold_norms: two scales that would add biases of one name") {

@@ -70,16 +70,21 @@ TEST_CASE("fold_report: every reason has the word of the format") {
         "keep n unknown b\n");
 }
 
-TEST_CASE("fold_report: inserted centers come behind what is centered, or a comment that there are none") {
+TEST_CASE(
+    "fold_report: corrected heads and inserted centers come behind what is centered, or a comment that there are "
+    "none") {
   FoldReport report;
   report.norms = {fold("z")};
   report.centerings = {{"W", {{0, 6}}, 6}};
   report.affines = {{NodeId{1}, "z", {NodeId{2}}, true, std::nullopt}};
+  CHECK(printed(report) == "fold z\ncenter W\naffine z\n");
   report.placement = Placement{};
   CHECK(printed(report) == "fold z\ncenter W\n# nothing worth inserting\naffine z\n");
   report.placement->sets = {{{{NodeId{2}, "a", 1}, {NodeId{4}, "c", 2}}, {{NodeId{1}, "z", 4}}},
                             {{{NodeId{3}, "b", 1}}, {}}};
   CHECK(printed(report) == "fold z\ncenter W\ninsert a\ninsert c\ninsert b\naffine z\n");
+  report.corrected = {{NodeId{5}, "head", "E"}};
+  CHECK(printed(report) == "fold z\ncenter W\ncorrect head E\ninsert a\ninsert c\ninsert b\naffine z\n");
   CHECK(report.placement->sets[0].cost() == 3);
   CHECK(report.placement->sets[0].profit() == 4);
 }

@@ -106,7 +106,7 @@ Candidates candidates(Graph const& graph, FoldOptions const& options) {
 
 struct PlacementTally {
   long graphs = 0, too_large = 0, subsets = 0, with_insertions = 0, insertions = 0, freed = 0, several = 0,
-       ill_conditioned = 0, better = 0;
+       ill_conditioned = 0, above_tolerance = 0, better = 0;
 };
 
 std::string printed(PlacementTally const& t) {
@@ -114,7 +114,8 @@ std::string printed(PlacementTally const& t) {
   out << t.graphs << " graphs (" << t.too_large << " more had over " << most_candidates << " candidates), " << t.subsets
       << " subsets; " << t.with_insertions << " graphs with " << t.insertions << " insertions that free " << t.freed
       << " norms, " << t.several << " sets of several insertions; " << t.ill_conditioned
-      << " comparisons left to rounding; " << t.better << " beaten by centers behind special nodes";
+      << " comparisons left to rounding, " << t.above_tolerance << " outputs more than 1e-12 apart; " << t.better
+      << " beaten by centers behind special nodes";
   return out.str();
 }
 
@@ -125,9 +126,10 @@ std::string wrong_placement(Sample const& sample, std::uint64_t seed, PlacementT
   Prices const prices(graph, random);
   FoldOptions options;
   if (random.chance(0.2)) options.mode = FoldMode::training;
-  if (random.chance(0.2)) options.tied = TiedTables::untie;
+  options.tied = random.pick(std::vector{TiedTables::refuse, TiedTables::untie, TiedTables::correct});
   FoldOptions placing = options;
   placing.insert_centering = prices.costs();
+  placing.affine = options.mode == FoldMode::inference && random.chance(0.3);
   Candidates const offered = candidates(graph, options);
   std::vector<std::string> const& all = offered.all;
   if (all.size() > most_candidates) {
@@ -190,6 +192,7 @@ std::string wrong_placement(Sample const& sample, std::uint64_t seed, PlacementT
   Outcome const outcome =
       judge(graph, report, parameters, sample.tokens, options.mode == FoldMode::training, seed, &difference);
   tally.ill_conditioned += outcome == Outcome::ill_conditioned;
+  tally.above_tolerance += difference.value > 1e-12;
   if (outcome == Outcome::different) return "another function: " + difference.where;
   return "";
 }
@@ -233,6 +236,7 @@ TEST_CASE("random graphs: no set of inserted centers is worth more than the one 
   WARN(printed(tally));
   INFO(failures.str());
   CHECK(failed == 0);
+  CHECK(tally.above_tolerance == 0);
   // The generator must keep producing graphs that are worth the check.
   CHECK(tally.with_insertions > 1000);
   CHECK(tally.several > 10);

@@ -27,8 +27,8 @@ using foldnorm::TiedTables;
 struct Tally {
   long graphs = 0, graphs_with_folds = 0, nodes = 0, norms = 0, folds = 0, centerings = 0, partial = 0,
        compositions = 0;
-  long untied = 0, folds_in_training = 0, folds_by_values = 0, ill_conditioned = 0, pruned = 0, idle_pruned = 0,
-       malformed_in_another_order = 0, more_later = 0, affines = 0, moves = 0;
+  long untied = 0, corrected = 0, folds_in_training = 0, folds_by_values = 0, ill_conditioned = 0, pruned = 0,
+       idle_pruned = 0, malformed_in_another_order = 0, more_later = 0, affines = 0, moves = 0;
   std::array<long, 11> reasons{};
 };
 
@@ -36,12 +36,12 @@ std::string printed(Tally const& t) {
   std::ostringstream out;
   out << t.graphs << " graphs (" << t.graphs_with_folds << " with folds), " << t.nodes << " nodes, " << t.norms
       << " norms, " << t.folds << " folds, " << t.centerings << " centerings (" << t.partial << " of parts), "
-      << t.compositions << " compositions; untying: " << t.untied << " tables; folds in training "
-      << t.folds_in_training << ", with special values " << t.folds_by_values << "; " << t.pruned
-      << " centerings dropped (" << t.idle_pruned << " of parameters that reach no norm's input); " << t.ill_conditioned
-      << " comparisons left to rounding; " << t.malformed_in_another_order << " malformed in another order; "
-      << t.more_later << " folds after which a second finds more; " << t.moves << " of " << t.affines
-      << " gammas and betas moved; kept for";
+      << t.compositions << " compositions; untying: " << t.untied << " tables; correcting: " << t.corrected
+      << " heads; folds in training " << t.folds_in_training << ", with special values " << t.folds_by_values << "; "
+      << t.pruned << " centerings dropped (" << t.idle_pruned << " of parameters that reach no norm's input); "
+      << t.ill_conditioned << " comparisons left to rounding; " << t.malformed_in_another_order
+      << " malformed in another order; " << t.more_later << " folds after which a second finds more; " << t.moves
+      << " of " << t.affines << " gammas and betas moved; kept for";
   for (std::size_t r = 0; r < t.reasons.size(); ++r) {
     out << ' ' << to_string(static_cast<Reason>(r)) << ' ' << t.reasons[r];
   }
@@ -358,6 +358,9 @@ std::string wrong_graph(Sample const& sample, std::uint64_t seed, Tally& tally) 
   if (has_head) {
     FoldOptions const untie{random.chance(0.3) ? FoldMode::training : FoldMode::inference, TiedTables::untie, nullptr};
     tally.untied += static_cast<long>(check("untie", untie, parameters).untied.size());
+    FoldOptions correct = untie;
+    correct.tied = TiedTables::correct;
+    tally.corrected += static_cast<long>(check("correct", correct, parameters).corrected.size());
   }
   Parameters special = parameters;
   make_special(graph, special, random);
@@ -471,6 +474,7 @@ TEST_CASE("random graphs: no fold changes what a graph computes, in any mode, an
   CHECK(tally.partial > 1000);
   CHECK(tally.compositions > 500);
   CHECK(tally.untied > 100);
+  CHECK(tally.corrected > 100);
   CHECK(tally.moves > 1000);
 }
 

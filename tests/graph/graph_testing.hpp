@@ -53,6 +53,11 @@ inline FoldOptions untying() {
   options.tied = TiedTables::untie;
   return options;
 }
+inline FoldOptions correcting() {
+  FoldOptions options;
+  options.tied = TiedTables::correct;
+  return options;
+}
 inline FoldOptions moving_affine() {
   FoldOptions options;
   options.affine = true;

@@ -6,6 +6,7 @@
 //   blue outline   node whose parameters are centered
 //   orange         center that is inserted, and the way through it
 //   dashed         scale that becomes part of the linear above it
+//   "corrected"    head that adds what its table loses by being centered
 //   "bare"         norm whose gamma and beta move into its readers; "keeps gamma, beta", with reason and node, where
 //   asked
 //                  to and they do not
@@ -31,6 +32,7 @@ struct DrawnReport {
   std::map<NodeId, AffineVerdict const*> affines;
   std::set<NodeId> dropped;
   std::set<NodeId> inserted;
+  std::set<NodeId> corrected;
   std::set<std::string_view> centered;
 
   explicit DrawnReport(FoldReport const& report) {
@@ -38,6 +40,7 @@ struct DrawnReport {
     for (AffineVerdict const& affine : report.affines) affines.emplace(affine.norm, &affine);
     for (Composition const& pair : report.compositions) dropped.insert(pair.scale);
     for (Centering const& centering : report.centerings) centered.insert(centering.parameter);
+    for (CorrectedHead const& head : report.corrected) corrected.insert(head.head);
     if (!report.placement) return;
     for (InsertionSet const& set : report.placement->sets) {
       for (Insertion const& insertion : set.insertions) inserted.insert(insertion.node);
@@ -68,6 +71,7 @@ inline std::string dot_verdict(NodeId id, DrawnReport const& report) {
     text += refusal ? no + std::string(to_string(refusal->reason)) + ' ' + refusal->blame_name : yes;
   };
   say(report.norms, "\\nfolds", "\\nstays: ");
+  if (report.corrected.contains(id)) text += "\\ncorrected";
   say(report.affines, "\\nbare", "\\nkeeps gamma, beta: ");
   return text;
 }

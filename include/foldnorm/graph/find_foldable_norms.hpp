@@ -64,10 +64,15 @@ inline FoldReport find_foldable_norms(Graph const& graph, FoldOptions const& opt
     detail::Segments const& parts = needed.by_class[static_cast<std::size_t>(facts.class_of(id).index)];
     if (parts.empty()) continue;
     report.centerings.push_back({parameter.name, parts.intervals(), parameter.rows});
-    bool const has_head = std::ranges::any_of(parameter.uses, [&](ParameterUse const& use) {
-      return use.role == Key::weight && facts.is_head(graph.node(use.node));
-    });
-    if (has_head) report.untied.push_back(parameter.name);
+    bool has_head = false;
+    for (ParameterUse const& use : parameter.uses) {
+      if (use.role != Key::weight || !facts.is_head(graph.node(use.node))) continue;
+      has_head = true;
+      if (options.tied == TiedTables::correct) {
+        report.corrected.push_back({use.node, graph.node(use.node).name, parameter.name});
+      }
+    }
+    if (has_head && options.tied == TiedTables::untie) report.untied.push_back(parameter.name);
   }
   if (options.affine) {
     report.affines = detail::AffineMoves(facts, detail::KnownValues(graph, options.parameters), report.untied).take();

@@ -7,6 +7,7 @@
 //   linear and the scale behind it    -> one linear, with a bias added where the centered shift needs one
 //   a node to be centered             -> a center, "NODE.centered", behind it, which its readers read
 //   an untied table                   -> centered; its heads read an unchanged copy, "TABLE.untied"
+//   a corrected head                  -> itself + "TABLE.means" ("TABLE.ones" x), with the table centered
 //
 // In this order where they meet in one weight: W' = P diag(s) (W diag(gamma)), b' = P (s .* (W beta + b) + t).
 #pragma once
@@ -15,6 +16,7 @@
 #include <foldnorm/fold/centering.hpp>
 #include <foldnorm/graph/fold_report.hpp>
 #include <foldnorm/graph/graph.hpp>
+#include <foldnorm/graph/head_correction.hpp>
 #include <foldnorm/graph/model_edits.hpp>
 #include <foldnorm/graph/parameters.hpp>
 #include <foldnorm/graph/rules.hpp>
@@ -48,6 +50,7 @@ class Folding {
     for (Centering const& centering : report.centerings) centerings_.emplace(centering.parameter, &centering);
     check_report();
     for (std::string const& table : report.untied) untie(table);
+    correct_heads();
     for (AffineVerdict const& affine : report.affines) {
       if (affine.moves()) move_affine(affine);
     }
@@ -112,6 +115,19 @@ class Folding {
           node == insertion.node && graph_.node(*node).features > 0 && graph_.node(*node).op != Operator::output,
           "insertion " + insertion.name);
     });
+    for (CorrectedHead const& head : report_.corrected) {
+      auto const table = graph_.find_parameter(head.table);
+      bool const is_head = table && graph_.find_node(head.name) == head.head && is_layer(head.head) &&
+                           graph_.node(head.head).op == Operator::linear &&
+                           graph_.node(head.head).parameter(Key::weight) == *table && graph_.parameter(*table).is_table;
+      bool const is_untied = std::ranges::count(report_.untied, head.table) > 0;
+      auto const centering = centerings_.find(head.table);
+      require_report(is_head && !is_untied && centering != centerings_.end(), "head " + head.name);
+      bool const fit = std::ranges::all_of(centering->second->parts, [&](Interval const& part) {
+        return 0 <= part.begin && part.begin < part.end && part.end <= centering->second->rows;
+      });
+      require_report(fit, "parts of " + head.table);
+    }
     for (AffineVerdict const& affine : report_.affines) {
       auto const node = graph_.find_node(affine.name);
       require_report(node == affine.norm &&
@@ -132,6 +148,26 @@ class Folding {
     for (ParameterUse const& use : graph_.parameter(*graph_.find_parameter(table)).uses) {
       bool const is_head = graph_.node(use.node).op == Operator::linear;  // a convolution's weight is no head
       if (use.role == Key::weight && is_head) edits_.rename(use.node, Key::weight, copy);
+    }
+  }
+
+  void correct_heads() {
+    std::map<std::string, std::pair<std::string, std::string>> known;  // ones and means, by table
+    for (CorrectedHead const& head : report_.corrected) {
+      auto const [found, is_new] = known.try_emplace(head.table);
+      auto& [ones, means] = found->second;
+      if (is_new) {
+        ones = edits_.fresh_name(head.table + ".ones");
+        means = edits_.fresh_name(head.table + ".means");
+        std::visit(
+            [&, ones = ones, means = means](auto const& table) {
+              auto const correction = head_correction(table, centerings_.at(head.table)->parts);
+              edits_.parameters().set(ones, correction.ones);
+              edits_.parameters().set(means, correction.means);
+            },
+            edits_.original(head.table));
+      }
+      edits_.correct_head(head.head, ones, means);
     }
   }
 

@@ -15,7 +15,8 @@ enum class FoldMode : std::uint8_t { inference, training };
 // What to do with an embedding table that is also the weight of a linear (a tied head).
 enum class TiedTables : std::uint8_t {
   refuse,  // no norm of the stream that the table feeds folds by it
-  untie    // center the embedding's table; the heads keep an unchanged copy
+  untie,   // center the embedding's table; the heads keep an unchanged copy
+  correct  // center the table, which stays one; the heads add what it has lost: a number per word and token
 };
 
 struct FoldOptions {

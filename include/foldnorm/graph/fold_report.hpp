@@ -5,6 +5,7 @@
 //   fold NODE
 //   keep NODE REASON NODE_TO_BLAME
 //   center PARAMETER [START:END ...]
+//   correct HEAD TABLE                       if FoldOptions::tied asks for it
 //   insert NODE                              if FoldOptions::insert_centering asks for it
 //   affine NODE                              if FoldOptions::affine asks for these two
 //   keep_affine NODE REASON NODE_TO_BLAME
@@ -125,11 +126,20 @@ struct Placement {
   bool operator==(Placement const&) const = default;
 };
 
+// A linear whose weight is an embedding's table, and that adds to its value what the table loses by being centered.
+struct CorrectedHead {
+  NodeId head;
+  std::string name;
+  std::string table;
+  bool operator==(CorrectedHead const&) const = default;
+};
+
 struct FoldReport {
   std::vector<Verdict> norms;             // every layer_norm, in the order of the graph
   std::vector<Centering> centerings;      // in the order of first use
   std::vector<Composition> compositions;  // those that some fold needs
   std::vector<std::string> untied;        // tables whose heads are to keep a copy
+  std::vector<CorrectedHead> corrected;   // heads of the other tables that are centered
   std::optional<Placement> placement;     // if asked for
   std::vector<AffineVerdict> affines;     // if asked for: every norm with a gamma or beta, in the order of the graph
 
@@ -158,6 +168,7 @@ inline std::ostream& operator<<(std::ostream& out, FoldReport const& report) {
     }
     out << '\n';
   }
+  for (CorrectedHead const& head : report.corrected) out << "correct " << head.name << ' ' << head.table << '\n';
   if (report.placement && report.placement->sets.empty()) out << "# nothing worth inserting\n";
   if (report.placement) {
     for (InsertionSet const& set : report.placement->sets) {

@@ -89,6 +89,11 @@ class ModelEdits {
   void drop(NodeId node, NodeId instead) { changes_[node].dropped_for = instead; }
   // A center, "NODE.centered", comes behind the node, and what read the node reads it.
   void insert_center(NodeId node) { changes_[node].is_centered = true; }
+  // A head becomes the sum, under its name, of itself, "HEAD.tied", and of means (ones x), which is "HEAD.correction"
+  // of "HEAD.sums". The names are those of two weights.
+  void correct_head(NodeId head, std::string ones, std::string means) {
+    changes_[head].correction = {std::move(ones), std::move(means)};
+  }
 
   // Says what an error is about.
   template <class Action>
@@ -112,7 +117,10 @@ class ModelEdits {
       } else {
         std::vector<NodeId> inputs;
         for (NodeId const input : node.inputs) inputs.push_back(now[static_cast<std::size_t>(input.index)]);
-        now[n] = changed.append(change.op.value_or(node.op), node.name, std::move(inputs), keys(node, change));
+        bool const is_corrected = change.correction.has_value();
+        std::string const name = is_corrected ? fresh_node_name(changed, node.name + ".tied") : node.name;
+        now[n] = changed.append(change.op.value_or(node.op), name, std::move(inputs), keys(node, change));
+        if (is_corrected) now[n] = append_correction(changed, node, now[n], *change.correction);
       }
       if (change.is_centered) now[n] = changed.center(fresh_node_name(changed, node.name + ".centered"), now[n]);
     }
@@ -120,17 +128,30 @@ class ModelEdits {
   }
 
  private:
+  struct Correction {
+    std::string ones, means;
+  };
   struct Change {
     std::optional<Operator> op;
     std::map<Key, std::string> parameters;  // new names, by role
     std::optional<NodeId> dropped_for;      // readers are to read that node instead
     bool is_centered = false;               // readers are to read its value centered
+    std::optional<Correction> correction;
   };
 
   // Neither of this graph nor of the new one.
   std::string fresh_node_name(Graph const& changed, std::string name) const {
     while (graph_.find_node(name) || changed.find_node(name)) name += '_';
     return name;
+  }
+
+  NodeId append_correction(Graph& changed, Node const& head, NodeId tied, Correction const& correction) const {
+    NodeId const x = changed.node(tied).inputs[0];
+    Index const parts = std::visit([](auto const& m) { return m.rows(); }, parameters_.at(correction.ones));
+    NodeId const sums = changed.linear(fresh_node_name(changed, head.name + ".sums"), x, parts, correction.ones);
+    NodeId const shift =
+        changed.linear(fresh_node_name(changed, head.name + ".correction"), sums, head.features, correction.means);
+    return changed.add(head.name, {tied, shift});
   }
 
   KeyValues keys(Node const& node, Change const& change) const {
