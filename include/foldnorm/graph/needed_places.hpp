@@ -92,7 +92,8 @@ class NeededPlaces {
   }
 
   // Does it come down to places of the node's inputs? Not where one of them holds but a part of it: a shift of that
-  // part alone is nothing that the norm would forgive, so that nothing in front of the cut may be centered.
+  // part alone is nothing that a norm forgives whose value is read, so that nothing in front of the cut may be
+  // centered.
   bool rests_on_inputs(NeededPlace const place) {
     Graph const& graph = facts_.graph();
     Node const& node = graph.node(place.value);
