@@ -182,9 +182,9 @@ class Folding {
     std::string const bias = edits_.bias_of(pair.linear);
     Vector<double> const factors = edits_.original_vector(scale), shift_values = edits_.original_vector(shift);
     ModelEdits::about("parameter " + weight, [&] {
-      auto const fold = [&](std::string const& parameter, Vector<double> const& shifts) {
+      auto const fold = [&](std::string const& parameter, Vector<double> const& added) {
         std::visit(
-            [&](auto& m) { fold_scale_and_centering(out_by_in(m), factors, shifts, std::span(found->second->parts)); },
+            [&](auto& m) { fold_scale_and_centering(out_by_in(m), factors, added, std::span(found->second->parts)); },
             edits_.parameters().at(parameter));
       };
       fold(weight, {});
