@@ -27,7 +27,9 @@ class AtomicFile {
     for (int attempt = 0; descriptor_ < 0; ++attempt) {
       partial_ = path_.string() + ".partial" + std::to_string(::getpid()) + "." + std::to_string(attempt);
       descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (descriptor_ < 0 && errno != EEXIST) fail(std::exchange(partial_, {}));
+      if (descriptor_ >= 0 || errno == EEXIST) continue;
+      partial_.clear();
+      fail();
     }
     struct stat old {};
     bool const replaces = ::stat(path_.c_str(), &old) == 0;
@@ -41,7 +43,7 @@ class AtomicFile {
     while (!bytes.empty()) {
       ssize_t const written = ::write(descriptor_, bytes.data(), bytes.size());
       if (written < 0 && errno == EINTR) continue;
-      if (written < 0) fail(partial_);
+      if (written < 0) fail();
       bytes = bytes.subspan(static_cast<std::size_t>(written));
     }
   }
@@ -51,14 +53,14 @@ class AtomicFile {
   // then commit() each.
   void close() {
     if (descriptor_ < 0) return;
-    if (::fsync(descriptor_) != 0) fail(partial_);
-    if (::close(std::exchange(descriptor_, -1)) != 0) fail(partial_);
+    if (::fsync(descriptor_) != 0) fail();
+    if (::close(std::exchange(descriptor_, -1)) != 0) fail();
   }
 
   // Closes it, and puts it in its place.
   void commit() {
     close();
-    if (::rename(partial_.c_str(), path_.c_str()) != 0) fail(path_.string());
+    if (::rename(partial_.c_str(), path_.c_str()) != 0) fail();
     partial_.clear();
     // The new name, too, outlives a power failure. Some file systems cannot promise that; the file is complete there.
     std::filesystem::path const folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
@@ -69,14 +71,14 @@ class AtomicFile {
   }
 
  private:
-  [[noreturn]] static void fail(std::string const& file) {
-    throw std::runtime_error(file + ": cannot be written: " + std::strerror(errno));
+  [[noreturn]] void fail() const {
+    throw std::runtime_error(path_.string() + ": cannot be written: " + std::strerror(errno));
   }
   [[noreturn]] void fail_and_remove() {  // in the constructor, after which no destructor runs
     int const error = errno;
     discard();
     errno = error;
-    fail(path_.string());
+    fail();
   }
   void discard() noexcept {
     if (descriptor_ >= 0) ::close(descriptor_);

@@ -87,15 +87,20 @@ inline Index common_kernel(Graph const& graph, ParameterDescription const& param
 
 }  // namespace detail
 
-// Throws std::invalid_argument if the parameter is named as in by out, but is no weight of linears or of convolutions
-// with one tap; or if it is a weight of convolutions with other numbers of taps.
+// Is it a weight of linears or of convolutions with one tap, and no table, whose layout is its own?
+inline bool can_be_in_by_out(Graph const& graph, ParameterDescription const& parameter) {
+  return detail::is_layer_weight(parameter) && detail::common_kernel(graph, parameter) == 1;
+}
+
+// Throws std::invalid_argument if the parameter is named as in by out, but cannot be; or if it is a weight of
+// convolutions with other numbers of taps.
 inline TensorLayout tensor_layout(Graph const& graph, ParameterDescription const& parameter,
                                   InByOutNames const& in_by_out = {}) {
   auto const rows = static_cast<std::uint64_t>(parameter.rows), columns = static_cast<std::uint64_t>(parameter.columns);
   bool const swapped = in_by_out.contains(parameter.name);
   bool const is_weight = detail::is_layer_weight(parameter);
   Index const kernel = is_weight ? detail::common_kernel(graph, parameter) : 1;
-  if (swapped && (!is_weight || kernel > 1)) {
+  if (swapped && !can_be_in_by_out(graph, parameter)) {
     throw std::invalid_argument(parameter.name + " is no weight that can be stored as in by out");
   }
   if (is_weight && !swapped) {
