@@ -32,24 +32,24 @@ std::string two_tensors(std::string const& first, std::string const& second, std
   };
   return file_bytes('{' + entry("a", first) + ',' + entry("b", second) + '}', std::string(bytes, 'x'));
 }
-std::string const good = one_tensor(R"("dtype":"F32","shape":[2],"data_offsets":[0,8])");
+std::string const good_file = one_tensor(R"("dtype":"F32","shape":[2],"data_offsets":[0,8])");
 
 }  // namespace
 
 TEST_CASE("hostile safetensors: the file that all of them differ from is a good one") {
-  CHECK(complaint(good).empty());
+  CHECK(complaint(good_file).empty());
   CHECK(complaint(file_bytes("{}")).empty());
   CHECK(complaint(two_tensors("[0,4]", "[4,8]", 8)).empty());
 }
 
 TEST_CASE("hostile safetensors: cut anywhere, a file says so") {
-  for (std::size_t length = 0; length < good.size(); ++length) {
+  for (std::size_t length = 0; length < good_file.size(); ++length) {
     CAPTURE(length);
-    CHECK_FALSE(complaint(good.substr(0, length)).empty());
+    CHECK_FALSE(complaint(good_file.substr(0, length)).empty());
   }
   CHECK_THAT(complaint(""), Contains("0 bytes"));
   CHECK_THAT(complaint("1234567"), Contains("7 bytes"));
-  CHECK_THAT(complaint(good + "x"), Contains("bytes 8:9 of the data belong to no tensor"));
+  CHECK_THAT(complaint(good_file + "x"), Contains("bytes 8:9 of the data belong to no tensor"));
 }
 
 TEST_CASE("hostile safetensors: the header's length") {
@@ -171,12 +171,12 @@ TEST_CASE("hostile safetensors: what is no file") {
 
 TEST_CASE("hostile safetensors: a file that has become shorter since it was opened") {
   TemporaryFolder const folder;
-  write_bytes(folder / "f", good);
+  write_bytes(folder / "f", good_file);
   SafetensorsFile const file(folder / "f");
   std::string data(8, '\0');
   file.read(0, std::as_writable_bytes(std::span(data)));
   CHECK(data == "12345678");
-  std::filesystem::resize_file(folder / "f", good.size() - 1);
+  std::filesystem::resize_file(folder / "f", good_file.size() - 1);
   CHECK_THROWS_WITH(file.read(0, std::as_writable_bytes(std::span(data))), Contains("cannot be read: 8 bytes"));
 }
 

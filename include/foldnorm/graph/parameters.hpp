@@ -10,6 +10,7 @@
 #include <foldnorm/core/rounding.hpp>
 #include <foldnorm/core/types.hpp>
 
+#include <cmath>
 #include <functional>
 #include <map>
 #include <stdexcept>
@@ -68,10 +69,17 @@ class Parameters {
     return detail::parameter_of_type<Scalar>(at(name), name);
   }
 
-  // A copy in Scalar, whatever the storage type.
+  // A copy in Scalar, whatever the storage type. (By hand, here and below: Eigen's casts from and to four types would
+  // take every file that folds a second longer to compile.)
   template <real_scalar Scalar>
   Matrix<Scalar> as(std::string_view name) const {
-    return std::visit([](auto const& matrix) { return Matrix<Scalar>(matrix.template cast<Scalar>()); }, at(name));
+    return std::visit(
+        [](auto const& matrix) {
+          Matrix<Scalar> copy(matrix.rows(), matrix.cols());
+          for (Index i = 0; i < copy.size(); ++i) copy.data()[i] = static_cast<Scalar>(matrix.data()[i]);
+          return copy;
+        },
+        at(name));
   }
 
   // New values, rounded once to the type that the parameter has. Throws std::invalid_argument, and nothing is written,
@@ -80,12 +88,14 @@ class Parameters {
     std::visit(
         [&]<class Scalar>(Matrix<Scalar>& matrix) {
           check_same_shape(values, matrix, "parameters: values to assign, parameter");
-          Matrix<Scalar> const rounded = values.unaryExpr([](double value) { return round_once<Scalar>(value); });
-          if (!rounded.template cast<double>().allFinite()) {
+          Matrix<Scalar> rounded(values.rows(), values.cols());
+          for (Index i = 0; i < values.size(); ++i) {
+            rounded.data()[i] = round_once<Scalar>(values.data()[i]);
+            if (std::isfinite(static_cast<double>(rounded.data()[i]))) continue;
             throw std::invalid_argument("parameters: new values of '" + std::string(name) +
                                         "' are not finite in its type");
           }
-          matrix = rounded;
+          matrix = std::move(rounded);
         },
         at(name));
   }
