@@ -12,6 +12,7 @@
 #include "training/mlp.hpp"
 #include "training/optimizer.hpp"
 #include "training/progress_bar.hpp"
+#include "training/save_model.hpp"
 #include "training/trainer.hpp"
 #include "training/vision_transformer.hpp"
 
@@ -34,6 +35,7 @@ struct Options {
   bool shortened = false;
   std::filesystem::path data = fashion_mnist_directory;
   std::filesystem::path out = "out";
+  std::filesystem::path save;  // empty: not saved
 };
 
 // The least test accuracy that counts as trained, and the length of the training that reaches it.
@@ -100,9 +102,8 @@ bool show_fold(Model const& model, FoldReport const& report, ImageSet const& tes
 // Trains on the model's own terms, then folds. Returns whether every claim held.
 template <class Model, class Optimizer, class RateAt>
 bool train_and_fold(std::string const& name, Model& model, FashionMnist const& data, Goal const& goal, Index batch_size,
-                    Optimizer optimizer, RateAt const& rate_at, std::mt19937_64& random,
-                    std::filesystem::path const& out) {
-  FoldReport const report = show_verdict(name, model, out);
+                    Optimizer optimizer, RateAt const& rate_at, std::mt19937_64& random, Options const& options) {
+  FoldReport const report = show_verdict(name, model, options.out);
   ProgressBar bar("  " + name, goal.epochs);
   train(model, data.train, {.epochs = goal.epochs, .batch_size = batch_size}, std::move(optimizer), rate_at, random,
         [&](double epochs_done, double loss, double share) {
@@ -110,6 +111,10 @@ bool train_and_fold(std::string const& name, Model& model, FashionMnist const& d
           std::snprintf(note, sizeof note, "loss %.3f accuracy %4.1f%%", loss, 100 * share);
           bar.update(epochs_done, note);
         });
+  if (!options.save.empty()) {
+    save_model(model, options.save, name);
+    std::cout << "  saved: " << (options.save / name).string() << ".graph, .safetensors\n";
+  }
   return show_fold(model, report, data.test, goal);
 }
 
@@ -120,7 +125,7 @@ bool show_mlp(FashionMnist const& data, Options const& options) {
   std::cout << "MLP 784-256-128-10, Linear -> LayerNorm -> ReLU; SGD with momentum\n";
   return train_and_fold(
       "mlp", model, data, goal, 128, Sgd<float>(model.parameters),
-      [](double progress) { return warmup_cosine(progress, 0.1, 0.05); }, random, options.out);
+      [](double progress) { return warmup_cosine(progress, 0.1, 0.05); }, random, options);
 }
 
 // Adds the training images' mirror images, and changes the pixel order of both sets to patches.
@@ -140,7 +145,7 @@ bool show_vision_transformer(FashionMnist& data, Options const& options) {
   std::cout << "Vision Transformer, pre-LN, 16 tokens x 64 features, 2 blocks; AdamW; images and mirror images\n";
   return train_and_fold(
       "vit", model, data, goal, 64, AdamW<float>(model.parameters),
-      [](double progress) { return warmup_cosine(progress, 0.003, 0.1); }, random, options.out);
+      [](double progress) { return warmup_cosine(progress, 0.003, 0.1); }, random, options);
 }
 
 }  // namespace
@@ -152,6 +157,7 @@ int main(int argument_count, char* arguments[]) {
   app.add_flag("--short", options.shortened, "train less, with lower bars: under a minute in all");
   app.add_option("--data", options.data, "folder of the *-ubyte.gz files")->capture_default_str();
   app.add_option("--out", options.out, "folder for the drawings")->capture_default_str();
+  app.add_option("--save", options.save, "folder for the trained networks, as fold_graph reads them")->type_name("DIR");
   try {
     app.parse(argument_count, arguments);
   } catch (CLI::ParseError const& error) {

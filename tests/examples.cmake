@@ -9,3 +9,18 @@ set_tests_properties(examples/first_steps PROPERTIES
   PASS_REGULAR_EXPRESSION "fold ln1\ncenter W1\ncenter b1\ndifference logits (0|[0-9.]+e-1[4-9])")
 add_test(NAME examples/fold_graph COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/examples/fold_graph_test.sh
          $<TARGET_FILE:fold_graph>)
+# The first python3 that has numpy: another one than Debian's may come first.
+function(has_numpy result python)
+  execute_process(COMMAND ${python} -c "import numpy" RESULT_VARIABLE failure OUTPUT_QUIET ERROR_QUIET)
+  if(failure)
+    set(${result} FALSE PARENT_SCOPE)
+  endif()
+endfunction()
+find_program(FOLDNORM_PYTHON python3 VALIDATOR has_numpy)
+if(FOLDNORM_PYTHON)
+  add_test(NAME examples/safetensors_by_hand COMMAND ${FOLDNORM_PYTHON}
+           ${PROJECT_SOURCE_DIR}/examples/safetensors_by_hand.py $<TARGET_FILE:fold_graph>)
+else()
+  add_test(NAME examples/safetensors_by_hand COMMAND ${CMAKE_COMMAND} -E echo "skipped: no python3-numpy")
+  set_tests_properties(examples/safetensors_by_hand PROPERTIES SKIP_REGULAR_EXPRESSION "skipped")
+endif()

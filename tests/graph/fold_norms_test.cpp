@@ -31,10 +31,13 @@ char const* const block = R"(
   output y head
 )";
 
-Parameters in_float(Parameters const& parameters) {
+template <class Scalar>
+Parameters in_type(Parameters const& parameters) {
   Parameters result;
   for (auto const& [name, value] : parameters) {
-    result.set(name, Matrix<float>(parameters.as<double>(name).cast<float>()));
+    Matrix<double> const values = parameters.as<double>(name);
+    result.set(name, Matrix<Scalar>(Matrix<Scalar>::Zero(values.rows(), values.cols())));
+    result.assign(name, values);
   }
   return result;
 }
@@ -172,22 +175,36 @@ TEST_CASE("fold_norms: carrying out one report's centerings twice changes no bit
       "layer_norm m k\noutput y n\noutput z m\n");
   FoldReport const report = find_foldable_norms(g);
   for (bool const narrow : {false, true}) {
-    Parameters const p = narrow ? in_float(random_parameters(g, 4, 3)) : random_parameters(g, 4, 3);
+    Parameters const p = narrow ? in_type<float>(random_parameters(g, 4, 3)) : random_parameters(g, 4, 3);
     FoldedModel const once = fold_norms(g, report, p);
     CHECK_FALSE(same_parameters(once.parameters, p));
     CHECK(same_parameters(fold_norms(g, report, once.parameters).parameters, once.parameters));
   }
 }
 
-TEST_CASE("fold_norms: float parameters stay float, and the fold is as exact as they are") {
+TEMPLATE_TEST_CASE("fold_norms: parameters keep their type, and the fold is as exact as that", "", float, Eigen::half,
+                   Eigen::bfloat16) {
   Graph const g = graph_of(block);
-  Parameters const p = in_float(random_parameters(g, 4, 7));
-  FoldReport const report = find_foldable_norms(g);
+  Parameters const p = in_type<TestType>(random_parameters(g, 4, 7));
+  FoldOptions options;
+  options.affine = GENERATE(false, true);
+  FoldReport const report = find_foldable_norms(g, options);
   FoldedModel const folded = fold_norms(g, report, p);
-  for (auto const& [name, value] : folded.parameters) CHECK(std::holds_alternative<Matrix<float>>(value));
-  // Every weight is rounded once, by u = 2^-24 relative; 1e2 of them add up along a path.
-  CHECK(fold_error(g, report, p, 4, 7) <= 1e2 * 0x1p-24);
+  for (auto const& [name, value] : folded.parameters) CHECK(std::holds_alternative<Matrix<TestType>>(value));
+  // Every weight is rounded once, by u relative; 1e2 of them add up along a path.
+  CHECK(fold_error(g, report, p, 4, 7) <= 1e2 * foldnorm::detail::unit_roundoff<TestType>());
   CHECK(fold_error(g, report, p, 4, 7) > 0);
+}
+
+TEMPLATE_TEST_CASE("fold_norms: a composed or moved bias is its exact value, rounded once", "", float, Eigen::half,
+                   Eigen::bfloat16) {
+  Graph const g = graph_of(block);
+  Parameters const p = in_type<TestType>(random_parameters(g, 4, 7));
+  FoldOptions options;
+  options.affine = true;
+  FoldedModel const folded = fold_norms(g, find_foldable_norms(g, options), p);
+  Vector<double> const h = p.as<double>("H") * p.as<double>("b2") + p.as<double>("h");
+  for (Index i = 0; i < h.size(); ++i) CHECK(folded.parameters.get<TestType>("h")(i) == round_once<TestType>(h(i)));
 }
 
 TEST_CASE("fold_norms: float and double parameters may be mixed") {
@@ -305,7 +322,7 @@ TEST_CASE("fold_norms: an untied table is centered, its heads read an unchanged 
       "linear head2 n out=9 weight=E bias=c\noutput y head\noutput z head2\n");
   FoldReport const report = find_foldable_norms(g, untying());
   for (bool const narrow : {false, true}) {
-    Parameters const p = narrow ? in_float(random_parameters(g, 4, 2)) : random_parameters(g, 4, 2);
+    Parameters const p = narrow ? in_type<float>(random_parameters(g, 4, 2)) : random_parameters(g, 4, 2);
     FoldedModel const folded = fold_norms(g, report, p);
     CHECK(folded.parameters.as<double>("E.untied") == p.as<double>("E").transpose());  // now an ordinary weight
     CHECK(folded.parameters.at("E.untied").index() == p.at("E").index());

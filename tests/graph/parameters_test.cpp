@@ -67,3 +67,30 @@ TEST_CASE("parameters: iterate by name") {
   for (auto const& [name, value] : p) names += name;
   CHECK(names == "abc");
 }
+
+TEMPLATE_TEST_CASE("parameters: half and bfloat16 are storage types like the others", "", Eigen::half,
+                   Eigen::bfloat16) {
+  Parameters p;
+  Matrix<TestType> const value = Matrix<TestType>::Constant(2, 3, TestType(0.1F));
+  p.set("w", value);
+  CHECK(p.get<TestType>("w") == value);
+  CHECK_THROWS_WITH(p.get<float>("w"), Contains("'w'") && Contains("type"));
+  CHECK(p.as<double>("w")(1, 2) == static_cast<double>(TestType(0.1F)));
+}
+
+TEST_CASE("parameters: assign rounds once to the type that is there, or writes nothing") {
+  Parameters p;
+  p.set("h", Matrix<Eigen::half>::Zero(1, 2));
+  p.set("d", Matrix<double>::Zero(1, 2));
+  Matrix<double> values(1, 2);
+  values << 1 + 0x1p-11 + 0x1p-30, -3;  // just above the middle of two halves; as a float, on it
+  p.assign("h", values);
+  p.assign("d", values);
+  CHECK(p.as<double>("h")(0, 0) == 1 + 0x1p-10);
+  CHECK(p.get<double>("d") == values);
+  values << 1, 65520;  // the least that a half rounds to infinity
+  CHECK_THROWS_WITH(p.assign("h", values), Contains("'h'") && Contains("not finite"));
+  CHECK(p.as<double>("h")(0, 0) == 1 + 0x1p-10);
+  CHECK_THROWS_WITH(p.assign("h", Matrix<double>::Zero(2, 1)), Contains("2x1 vs 1x2"));
+  CHECK_THROWS_WITH(p.assign("x", values), Contains("'x'"));
+}

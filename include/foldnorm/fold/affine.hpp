@@ -12,6 +12,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/rounding.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/fold/weight_layout.hpp>
 
@@ -36,7 +37,7 @@ Matrix<double> weight_values(WeightLayout<Scalar> const& weight) {
 template <class Scalar>
 void check_storable(Matrix<double> const& values, WeightLayout<Scalar> const&, char const* function) {
   for (Index i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(static_cast<double>(static_cast<Scalar>(values.data()[i])))) {
+    if (!std::isfinite(static_cast<double>(round_once<Scalar>(values.data()[i])))) {
       throw_invalid(function, ": the folded weights are not finite in their type");
     }
   }
@@ -44,7 +45,7 @@ void check_storable(Matrix<double> const& values, WeightLayout<Scalar> const&, c
 template <class Scalar>
 void write_weight(Matrix<double> const& values, WeightLayout<Scalar> const& to) {
   for (Index f = 0; f < to.fibres(); ++f) {
-    for (Index o = 0; o < to.outputs; ++o) to.fibre(f)[o * to.output_stride] = static_cast<Scalar>(values(o, f));
+    for (Index o = 0; o < to.outputs; ++o) to.fibre(f)[o * to.output_stride] = round_once<Scalar>(values(o, f));
   }
 }
 

@@ -15,6 +15,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/rounding.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/fold/interval.hpp>
 #include <foldnorm/fold/weight_layout.hpp>
@@ -70,7 +71,7 @@ inline bool is_balanced(std::span<double const> values, double tolerance) {
 
 template <class Scalar>
 void round_to(std::span<double> values) {
-  for (double& value : values) value = static_cast<double>(static_cast<Scalar>(value));
+  for (double& value : values) value = static_cast<double>(round_once<Scalar>(value));
 }
 
 // Subtracts the mean and rounds to Scalar, until what is stored is balanced. One round does for narrow types; double
@@ -139,9 +140,25 @@ void center_fibres(WeightLayout<Scalar> const& weight, std::span<double const> f
                                                    static_cast<std::size_t>(part.end - part.begin)));
     }
     for (std::size_t i = 0; i < fibre.size(); ++i) {
-      stored[static_cast<Index>(i) * weight.output_stride] = static_cast<Scalar>(fibre[i]);
+      stored[static_cast<Index>(i) * weight.output_stride] = round_once<Scalar>(fibre[i]);
     }
   }
+}
+
+inline std::span<double const> span_of(ConstVectorRef<double> const& values) {
+  return {values.data(), static_cast<std::size_t>(values.size())};
+}
+
+// The shift goes into what it is added to, and has to fit there.
+template <class Scalar>
+void check_scale_and_centering(WeightLayout<Scalar> const& weight, ConstVectorRef<double> const& scale,
+                               ConstVectorRef<double> const& shift, std::span<Interval const> parts, char const* what) {
+  check_size(scale.size(), weight.outputs, "fold_scale_and_centering: scale");
+  if (shift.size() != 0) check_size(shift.size(), weight.outputs, "fold_scale_and_centering: shift");
+  check_parts(parts, weight.outputs);
+  check_foldable_values(out_by_in(scale), 1, "fold_scale_and_centering: scale");
+  check_foldable_values(out_by_in(shift), 1, "fold_scale_and_centering: shift", foldable_limit<Scalar>(weight.outputs));
+  check_foldable_values(weight, std::max(1.0, largest_magnitude(span_of(scale))), what);
 }
 
 }  // namespace detail
@@ -220,21 +237,18 @@ template <class Scalar, writable_matrix B>
 void fold_scale_and_centering(WeightLayout<Scalar> const& weight, B&& bias, ConstVectorRef<double> const& scale,
                               ConstVectorRef<double> const& shift, std::span<Interval const> parts) {
   auto const bias_fibre = detail::bias_layout(bias, weight.outputs, "fold_scale_and_centering");
-  check_size(scale.size(), weight.outputs, "fold_scale_and_centering: scale");
-  if (shift.size() != 0) check_size(shift.size(), weight.outputs, "fold_scale_and_centering: shift");
-  detail::check_parts(parts, weight.outputs);
-  detail::check_foldable_values(out_by_in(scale), 1, "fold_scale_and_centering: scale");
-  // The shift goes into the bias and has to fit there.
-  detail::check_foldable_values(
-      out_by_in(shift), 1, "fold_scale_and_centering: shift",
-      detail::foldable_limit<std::remove_pointer_t<decltype(bias_fibre.data)>>(weight.outputs));
-  std::span<double const> const factors(scale.data(), static_cast<std::size_t>(scale.size()));
-  std::span<double const> const shifts(shift.data(), static_cast<std::size_t>(shift.size()));
-  double const largest = std::max(1.0, detail::largest_magnitude(factors));
-  detail::check_foldable_values(weight, largest, "fold_scale_and_centering: weight");
-  detail::check_foldable_values(bias_fibre, largest, "fold_scale_and_centering: bias");
-  detail::center_fibres(weight, factors, {}, parts);
-  detail::center_fibres(bias_fibre, factors, shifts, parts);
+  detail::check_scale_and_centering(weight, scale, Vector<double>(), parts, "fold_scale_and_centering: weight");
+  detail::check_scale_and_centering(bias_fibre, scale, shift, parts, "fold_scale_and_centering: bias");
+  detail::center_fibres(weight, detail::span_of(scale), {}, parts);
+  detail::center_fibres(bias_fibre, detail::span_of(scale), detail::span_of(shift), parts);
+}
+
+// One of the two by itself: a weight takes no shift, a bias is a weight of one column.
+template <class Scalar>
+void fold_scale_and_centering(WeightLayout<Scalar> const& weight, ConstVectorRef<double> const& scale,
+                              ConstVectorRef<double> const& shift, std::span<Interval const> parts) {
+  detail::check_scale_and_centering(weight, scale, shift, parts, "fold_scale_and_centering: weight");
+  detail::center_fibres(weight, detail::span_of(scale), detail::span_of(shift), parts);
 }
 
 }  // namespace foldnorm

@@ -179,10 +179,11 @@ class Folding {
     for (NodeId const reader : affine.readers) check_sizes(reader);
     for (NodeId const reader : affine.readers) {
       if (!affine.shifts || !done.insert(edits_.bias_of(reader)).second) continue;
+      // Not fold_affine on both at once, which is compiled for every pair of types.
       with_layout(affine, reader, [&](auto const& weight) {
-        std::visit(
-            [&](auto& bias) { fold_affine(weight, bias, Vector<double>(), beta, groups_of(graph_.node(reader))); },
-            edits_.parameters().at(edits_.bias_of(reader)));
+        AffineReader const values(weight, Vector<double>(), beta, groups_of(graph_.node(reader)));
+        std::string const bias = edits_.bias_of(reader);
+        edits_.parameters().assign(bias, edits_.parameters().as<double>(bias) + values.shifts(beta));
       });
     }
     for (NodeId const reader : affine.readers) {
@@ -232,11 +233,13 @@ class Folding {
     std::string const bias = edits_.bias_of(pair.linear);
     Vector<double> const factors = edits_.original_vector(scale), shift_values = edits_.original_vector(shift);
     ModelEdits::about("parameter " + weight, [&] {
-      std::visit(
-          [&](auto& w, auto& b) {
-            fold_scale_and_centering(out_by_in(w), b, factors, shift_values, std::span(found->second->parts));
-          },
-          edits_.parameters().at(weight), edits_.parameters().at(bias));
+      auto const fold = [&](std::string const& parameter, Vector<double> const& added) {
+        std::visit(
+            [&](auto& m) { fold_scale_and_centering(out_by_in(m), factors, added, std::span(found->second->parts)); },
+            edits_.parameters().at(parameter));
+      };
+      fold(weight, {});
+      fold(bias, shift_values);
     });
     composed_.insert({weight, bias, scale, shift});
     taken_.insert({scale, shift});
@@ -256,9 +259,7 @@ class Folding {
       if (centering != centerings_.end() && !composed_.contains(added.name)) {
         center(added.name, centering->second->parts);
       }
-      bool const is_zero =
-          std::visit([](auto const& bias) { return bias.isZero(0); }, edits_.parameters().at(added.name));
-      if (!is_zero) continue;
+      if (!edits_.parameters().as<double>(added.name).isZero(0)) continue;
       edits_.rename(added.layer, Key::bias, "");
       edits_.parameters().erase(added.name);
     }

@@ -45,7 +45,8 @@ class ModelEdits {
   // ... of a vector, in double; empty where the name is.
   Vector<double> original_vector(std::string const& name) const {
     if (name.empty()) return {};
-    return std::visit([](auto const& m) { return Vector<double>(m.col(0).template cast<double>()); }, original(name));
+    original(name);  // of the right size
+    return original_.as<double>(name).col(0);
   }
 
   // The values as changed so far, those of new parameters among them.

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/safetensors/atomic_file.hpp -- a file that is there in full, or not at all. POSIX.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <filesystem>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace foldnorm {
+
+// Written beside its final place, under a name of its own, and renamed when it is complete: until commit() returns,
+// what was at that place before is untouched. Destroyed before, it leaves nothing behind. Every function throws
+// std::runtime_error "FILE: what". A symbolic link at the final place is replaced, not followed.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+    for (int attempt = 0; descriptor_ < 0; ++attempt) {
+      partial_ = path_.string() + ".partial" + std::to_string(::getpid()) + "." + std::to_string(attempt);
+      descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      if (descriptor_ >= 0 || errno == EEXIST) continue;
+      partial_.clear();
+      fail();
+    }
+    struct stat old {};
+    bool const replaces = ::stat(path_.c_str(), &old) == 0;
+    if (replaces && ::fchmod(descriptor_, old.st_mode & 07777) != 0) fail_and_remove();
+  }
+  AtomicFile(AtomicFile const&) = delete;
+  AtomicFile& operator=(AtomicFile const&) = delete;
+  ~AtomicFile() { discard(); }
+
+  void write(std::span<std::byte const> bytes) {
+    while (!bytes.empty()) {
+      ssize_t const written = ::write(descriptor_, bytes.data(), bytes.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) fail();
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+  }
+  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+  // Brings all that was written to the disk: of several files that belong together, first close() each, which can fail,
+  // then commit() each.
+  void close() {
+    if (descriptor_ < 0) return;
+    if (::fsync(descriptor_) != 0) fail();
+    if (::close(std::exchange(descriptor_, -1)) != 0) fail();
+  }
+
+  // Closes it, and puts it in its place.
+  void commit() {
+    close();
+    if (::rename(partial_.c_str(), path_.c_str()) != 0) fail();
+    partial_.clear();
+    // The new name, too, outlives a power failure. Some file systems cannot promise that; the file is complete there.
+    std::filesystem::path const folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
+    int const directory = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0) return;
+    ::fsync(directory);
+    ::close(directory);
+  }
+
+ private:
+  [[noreturn]] void fail() const {
+    throw std::runtime_error(path_.string() + ": cannot be written: " + std::strerror(errno));
+  }
+  [[noreturn]] void fail_and_remove() {  // in the constructor, after which no destructor runs
+    int const error = errno;
+    discard();
+    errno = error;
+    fail();
+  }
+  void discard() noexcept {
+    if (descriptor_ >= 0) ::close(descriptor_);
+    if (!partial_.empty()) ::unlink(partial_.c_str());
+  }
+
+  std::filesystem::path path_;
+  std::string partial_;  // empty once committed
+  int descriptor_ = -1;
+};
+
+}  // namespace foldnorm
