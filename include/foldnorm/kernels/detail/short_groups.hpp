@@ -16,6 +16,8 @@
 #include <foldnorm/kernels/detail/unusual_sample.hpp>
 
 #include <algorithm>
+#include <concepts>
+#include <type_traits>
 
 namespace foldnorm::detail {
 
@@ -84,6 +86,25 @@ class ShortGroups {
     }
   };
 
+  using AllRuns = std::integral_constant<int, runs>;
+
+  // Runs 0 .. count - 1; unrolled where all are there.
+  template <class Count, class Body>
+  static FOLDNORM_INLINE void for_runs(Count count, Body body) {
+    if constexpr (std::same_as<Count, AllRuns>) {
+      unrolled<runs>(body);
+    } else {
+      for (int r = 0; r < count; ++r) body(r);
+    }
+  }
+
+  // The runs that are missing repeat the last one, so that nothing unusual is found in them.
+  template <class Count>
+  static FOLDNORM_INLINE Pack<C> segments(Pack<C> (&packs)[runs], Count count) {
+    if constexpr (!std::same_as<Count, AllRuns>) std::fill(packs + count, packs + runs, packs[count - 1]);
+    return segment_sums<C>(packs);
+  }
+
   // Four blocks in flight, since no processor looks far enough ahead to overlap one block's chain of reductions,
   // division and square root with the work of others: while block b is written, b + 1 gets its statistics, b + 2 its
   // sums and b + 3 its shifts.
@@ -95,33 +116,35 @@ class ShortGroups {
     for (Index b = -3; b < blocks; ++b) {
       FastStatistics<Pack<C>> const written = found;
       if (b >= -1) found = lane_statistics<Norm, C>(sums, static_cast<C>(d), operands_.eps);
-      if (b >= -2 && b + 2 < blocks) sums = measured(place.block(b + 2), shift);
-      if (b + 3 < blocks) shift = shifts(place.block(b + 3));
+      if (b >= -2 && b + 2 < blocks) sums = measured(place.block(b + 2), shift, AllRuns{});
+      if (b + 3 < blocks) shift = shifts(place.block(b + 3), AllRuns{});
       if (b < 0) continue;
       if (traffic_ == Traffic::cached) {
-        write<Traffic::cached>(place.block(b), written);
+        write<Traffic::cached>(place.block(b), written, AllRuns{});
       } else {
-        write<Traffic::streamed>(place.block(b), written);
+        write<Traffic::streamed>(place.block(b), written, AllRuns{});
       }
     }
   }
 
   // K of each sample: the mean of its first pack, or of all of it; exact where all values are equal.
-  FOLDNORM_INLINE Pack<C> shifts(Place const& place) const {
+  template <class Count>
+  FOLDNORM_INLINE Pack<C> shifts(Place const& place, Count count) const {
     if constexpr (!Norm::subtracts_mean) return Pack<C>{};
     auto const source = operands_.source;
     Pack<C> heads[runs];
-    unrolled<runs>([&](auto r) FOLDNORM_INLINE_LAMBDA { heads[r] = place.run(source, r).first(0); });
-    return segment_sums<C>(heads) * (C(1) / runs);
+    for_runs(count, [&](auto r) FOLDNORM_INLINE_LAMBDA { heads[r] = place.run(source, r).first(0); });
+    return segments(heads, count) * (C(1) / runs);
   }
 
-  FOLDNORM_INLINE LaneSums<C> measured(Place const& place, Pack<C> shift) const {
+  template <class Count>
+  FOLDNORM_INLINE LaneSums<C> measured(Place const& place, Pack<C> shift, Count count) const {
     auto const all = operands_.source;
     Spread<C, runs> const shift_of(shift);
     Pack<C> sum[runs], squares[runs];
-    unrolled<runs>([&](auto r) FOLDNORM_INLINE_LAMBDA {
+    for_runs(count, [&](auto r) FOLDNORM_INLINE_LAMBDA {
       auto const source = place.run(all, r);
-      Pack<C> const k = shift_of.template lane<r>();
+      Pack<C> const k = shift_of.lane(r);
       unrolled<packs>([&](auto p) FOLDNORM_INLINE_LAMBDA {
         Pack<C> const x = source.first(p * width<C>);
         source.keep(p * width<C>, x);
@@ -130,16 +153,17 @@ class ShortGroups {
         squares[r] = multiply_add(s, s, p == 0 ? Pack<C>{} : squares[r]);  // s * s, which no compiler may contract
       });
     });
-    LaneSums<C> sums{shift, Pack<C>{}, segment_sums<C>(squares)};
-    if constexpr (Norm::subtracts_mean) sums.sum = segment_sums<C>(sum);
+    LaneSums<C> sums{shift, Pack<C>{}, segments(squares, count)};
+    if constexpr (Norm::subtracts_mean) sums.sum = segments(sum, count);
     return sums;
   }
 
-  template <Traffic traffic>
-  FOLDNORM_INLINE void write(Place const& place, FastStatistics<Pack<C>> const& found) const {
-    if (!found.usable()) return write_apart(found, place.number);
+  template <Traffic traffic, class Count>
+  FOLDNORM_INLINE void write(Place const& place, FastStatistics<Pack<C>> const& found, Count count) const {
+    int const present = count * samples_per_run;
+    if (!found.usable()) return write_apart(found, place.number, present);
     if (operands_.statistics) {
-      for (int i = 0; i < samples; ++i)
+      for (int i = 0; i < present; ++i)
         operands_.statistics[place.number + i] = kept_statistics(one_lane(found, lane_of(i)));
     }
     auto const sources = operands_.source;
@@ -147,12 +171,12 @@ class ShortGroups {
     auto const betas = operands_.beta;
     auto const ys = operands_.y;
     Spread<C, runs> const high(found.mean_high), offset(-found.mean_low * found.rstd), rstd(found.rstd);
-    unrolled<runs>([&](auto r) FOLDNORM_INLINE_LAMBDA {
+    for_runs(count, [&](auto r) FOLDNORM_INLINE_LAMBDA {
       auto const source = place.run(sources, r);
       auto const gamma = place.run(gammas, r);
       auto const beta = place.run(betas, r);
       T* const y = place.run(ys, r);
-      SampleWords<C> const words{high.template lane<r>(), offset.template lane<r>(), rstd.template lane<r>()};
+      SampleWords<C> const words{high.lane(r), offset.lane(r), rstd.lane(r)};
       unrolled<packs>([&](auto p) FOLDNORM_INLINE_LAMBDA {
         constexpr Index i = p * width<C>;
         Pack<C> const xhat = normalized<Norm, C>(source.again(i), words);
@@ -167,10 +191,10 @@ class ShortGroups {
     return {value(found.mean_high), value(found.mean_low), value(found.rstd), true, true};
   }
 
-  // Where some samples are unusual, writes the whole block, one sample at a time.
-  __attribute__((noinline)) void write_apart(FastStatistics<Pack<C>> const& found, Index first) const {
+  // Where some samples are unusual, writes the block's `count` samples one at a time.
+  __attribute__((noinline)) void write_apart(FastStatistics<Pack<C>> const& found, Index first, int count) const {
     PackMask<C> const usable = found.near & found.in_range;
-    for (int i = 0; i < samples; ++i) {
+    for (int i = 0; i < count; ++i) {
       auto const s = operands_.sample(first + i);
       int const lane = lane_of(i);
       UnusualSample<C> own = in_words<C>(one_lane(found, lane));
@@ -187,12 +211,20 @@ class ShortGroups {
     }
   }
 
-  // A block that is not full, on a full one's copy; the lanes that are missing repeat its last sample.
+  // A block that is not full: columns where they are, groups (a run may hold several) on a full block's copy, in which
+  // the last of them is repeated.
   __attribute__((noinline)) void partial_block(Index first, int count) const {
-    StagedBlock<Operands, d, samples> stage(operands_, first, count);
-    Operands const copies = stage.copy_in();
-    ShortGroups(copies, Traffic::cached).whole_blocks(0, 1);
-    stage.copy_out();
+    if constexpr (grouped) {
+      StagedBlock<Operands, d, samples> stage(operands_, first, count);
+      Operands const copies = stage.copy_in();
+      ShortGroups(copies, Traffic::cached).whole_blocks(0, 1);
+      stage.copy_out();
+    } else {
+      Place const place{first, operands_.column_of(first), operands_.feature_of(first)};
+      Pack<C> const shift = shifts(place, count);
+      LaneSums<C> const sums = measured(place, shift, count);
+      write<Traffic::cached>(place, lane_statistics<Norm, C>(sums, static_cast<C>(d), operands_.eps), count);
+    }
   }
 
   Operands const& operands_;
