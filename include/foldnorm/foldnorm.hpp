@@ -61,7 +61,9 @@
 #include <foldnorm/graph/parameters.hpp>
 #include <foldnorm/graph/random_values.hpp>
 #include <foldnorm/graph/text.hpp>
-// graph: which norms fold, the rewrite, and the proof by running both
+// graph: which norms fold, what that should bring, the rewrite, and the proof by running both. (measure_costs.hpp, the
+// table for estimate_gain, compiles kernels: include it by itself.)
 #include <foldnorm/graph/certificate.hpp>
+#include <foldnorm/graph/estimate_gain.hpp>
 #include <foldnorm/graph/find_foldable_norms.hpp>
 #include <foldnorm/graph/fold_norms.hpp>

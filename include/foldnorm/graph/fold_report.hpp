@@ -123,6 +123,11 @@ struct InsertionSet {
 // What explicit centers bring; no sets if none is worth its cost.
 struct Placement {
   std::vector<InsertionSet> sets;
+
+  std::size_t insertions() const {
+    return std::accumulate(sets.begin(), sets.end(), std::size_t{0},
+                           [](std::size_t sum, InsertionSet const& set) { return sum + set.insertions.size(); });
+  }
   bool operator==(Placement const&) const = default;
 };
 
