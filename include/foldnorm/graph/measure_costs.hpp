@@ -10,10 +10,10 @@
 #include <foldnorm/kernels/rms_norm.hpp>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -21,8 +21,8 @@ namespace foldnorm {
 
 struct CostMeasurement {
   std::vector<Index> features{16, 32, 64, 128, 256, 512, 1024, 4096};
-  std::vector<Index> tokens{1, 8, 64, 512, 4096};
-  double seconds_per_point = 1e-3;  // and operation: for each of five measurements, of which the median counts
+  std::vector<Index> tokens{1, 4, 16, 64, 512, 4096};  // 16: a full block of short samples
+  double seconds_per_point = 2e-3;  // and operation, about: nine measurements, of which the least counts
 };
 
 namespace detail {
@@ -32,7 +32,8 @@ namespace detail {
 inline constexpr double largest_measured_values = 4 << 20;
 inline constexpr double largest_measured_product = 1.2e9;  // multiplications
 
-// Seconds of one call: the median of five measurements of at least `seconds` each.
+// Seconds of one call: the least of nine measurements that take about `seconds` together. Other work on a machine only
+// ever adds to one.
 template <class Call>
 double seconds_per_call(double seconds, Call const& call) {
   using Clock = std::chrono::steady_clock;
@@ -43,11 +44,10 @@ double seconds_per_call(double seconds, Call const& call) {
   };
   time(1);  // brings operands into the cache, and wakes threads
   Index calls = 1;
-  for (double taken = time(calls); taken < seconds / 5 && calls < Index{1} << 24; taken = time(calls)) calls *= 4;
-  std::array<double, 5> measured{};
-  for (double& value : measured) value = time(calls) / static_cast<double>(calls);
-  std::ranges::sort(measured);
-  return measured[2];
+  for (double taken = time(calls); taken < seconds / 9 && calls < Index{1} << 24; taken = time(calls)) calls *= 4;
+  double least = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < 9; ++i) least = std::min(least, time(calls) / static_cast<double>(calls));
+  return least;
 }
 
 struct CostOperands {
@@ -81,15 +81,25 @@ struct CostOperands {
   }
 };
 
+// Of a network of eight such layers, say: its weights pass through the cache in turn, and one alone would stay.
 inline double product_seconds(Index size, Index tokens, double at_least) {
-  Matrix<float> const weight = Matrix<float>::Random(size, size), x = Matrix<float>::Random(size, tokens);
+  constexpr Index layers = 8, most_weights = Index{16} << 20;
+  std::vector<Matrix<float>> weights;
+  do weights.push_back(Matrix<float>::Random(size, size));
+  while (static_cast<Index>(weights.size()) < layers &&
+         static_cast<Index>(weights.size()) * size * size < most_weights);
+  Matrix<float> const x = Matrix<float>::Random(size, tokens);
   Matrix<float> y(size, tokens);
-  return seconds_per_call(at_least, [&] { y.noalias() = weight * x; });
+  std::size_t layer = 0;
+  return seconds_per_call(at_least, [&] {
+    y.noalias() = weights[layer] * x;
+    layer = (layer + 1) % weights.size();
+  });
 }
 
 }  // namespace detail
 
-// In float, with as many threads as Eigen uses now; one to two seconds of time at the default points. Other work on the
+// In float, with as many threads as Eigen uses now; some three seconds of time at the default points. Other work on the
 // machine shows in the numbers. Throws std::invalid_argument where seconds_per_point is not positive and finite, or the
 // points are not ascending.
 inline OperationCosts measure_costs(CostMeasurement const& points = {}) {
@@ -97,6 +107,7 @@ inline OperationCosts measure_costs(CostMeasurement const& points = {}) {
     throw std::invalid_argument("measure_costs: points: seconds_per_point must be positive and finite");
   }
   OperationCosts costs(points.features, points.tokens);
+  detail::product_seconds(256, 256, 0.2);  // for nothing: a core that has idled takes a while to reach its clock
   for (std::size_t row = 0; row < points.features.size(); ++row) {
     for (std::size_t column = 0; column < points.tokens.size(); ++column) {
       Index const features = points.features[row], tokens = points.tokens[column];
