@@ -100,9 +100,9 @@ class ShortGroups {
 
   // The runs that are missing repeat the last one, so that nothing unusual is found in them.
   template <class Count>
-  static FOLDNORM_INLINE Pack<C> segments(Pack<C> (&packs)[runs], Count count) {
-    if constexpr (!std::same_as<Count, AllRuns>) std::fill(packs + count, packs + runs, packs[count - 1]);
-    return segment_sums<C>(packs);
+  static FOLDNORM_INLINE Pack<C> segments(Pack<C> (&values)[runs], Count count) {
+    if constexpr (!std::same_as<Count, AllRuns>) std::fill(values + count, values + runs, values[count - 1]);
+    return segment_sums<C>(values);
   }
 
   // Four blocks in flight, since no processor looks far enough ahead to overlap one block's chain of reductions,
