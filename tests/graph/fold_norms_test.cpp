@@ -352,7 +352,7 @@ TEST_CASE("fold_norms: a corrected head adds what its table has lost, under its 
       "relu head.tied head\noutput y head.tied\noutput z head2\n");
   FoldReport const report = find_foldable_norms(g, correcting());
   for (bool const narrow : {false, true}) {
-    Parameters const p = narrow ? in_float(random_parameters(g, 4, 2)) : random_parameters(g, 4, 2);
+    Parameters const p = narrow ? in_type<float>(random_parameters(g, 4, 2)) : random_parameters(g, 4, 2);
     FoldedModel const folded = fold_norms(g, report, p);
     CHECK(printed(folded.graph) ==
           "ids i vocab=9\nembedding e i features=6 table=E\nadd_parameter p e value=E.ones\n"

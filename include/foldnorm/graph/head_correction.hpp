@@ -6,6 +6,7 @@
 // Foldable LayerNorm (arXiv:2605.14521); derived, case f (3) of docs/folding.md, "Tied heads".
 #pragma once
 
+#include <foldnorm/core/rounding.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/fold/interval.hpp>
 
@@ -21,8 +22,8 @@ struct HeadCorrection {
   Matrix<Scalar> means;  // vocabulary x parts
 };
 
-// Of a table before it is centered, features x vocabulary. Means are taken in double. Precondition (ours): the parts
-// lie in its rows.
+// Of a table before it is centered, features x vocabulary. Means are taken in double and rounded once. Precondition
+// (ours): the parts lie in its rows.
 template <class Scalar>
 HeadCorrection<Scalar> head_correction(Matrix<Scalar> const& table, std::vector<Interval> const& parts) {
   auto const count = static_cast<Index>(parts.size());
@@ -30,12 +31,8 @@ HeadCorrection<Scalar> head_correction(Matrix<Scalar> const& table, std::vector<
   for (Index k = 0; k < count; ++k) {
     auto const [begin, end] = parts[static_cast<std::size_t>(k)];
     result.ones.row(k).segment(begin, end - begin).setOnes();
-    result.means.col(k) = table.middleRows(begin, end - begin)
-                              .template cast<double>()
-                              .colwise()
-                              .mean()
-                              .transpose()
-                              .template cast<Scalar>();
+    Vector<double> const means = table.middleRows(begin, end - begin).template cast<double>().colwise().mean();
+    result.means.col(k) = means.unaryExpr([](double mean) { return round_once<Scalar>(mean); });
   }
   return result;
 }
