@@ -53,9 +53,7 @@ inline double norm_seconds(Executor& executor, double seconds, int runs) {
     for (int run = 1; run < std::min(runs, 5); ++run) least = std::min(least, executor.run_timing_norms());
     return least;
   }
-  int const extra = std::clamp(static_cast<int>(0.5 * seconds / by_clock), 1, 16);
-  double const before = detail::seconds_of(executor, 1, runs);  // next to it: what slows one slows the other
-  return (detail::seconds_of(executor, 1 + extra, runs) - before) / extra;
+  return repeated_norm_seconds(executor, std::clamp(static_cast<int>(0.5 * seconds / by_clock), 1, 16), runs);
 }
 
 }  // namespace foldnorm::end_to_end

@@ -47,9 +47,8 @@ struct Effort {
 
 // What can be said of a measured gain.
 inline char const* judge(Timing const& timing, FoldTiming const& fold) {
-  if (fold.ceiling < 3 * timing.spread()) {
-    return fold.gain() < -timing.spread() ? "slower" : "below measurement";
-  }
+  if (fold.gain() < -timing.spread()) return "slower";
+  if (fold.ceiling < 3 * timing.spread()) return "below measurement";
   return fold.gain() >= 0.8 * fold.ceiling ? "reached" : "short of it";
 }
 
@@ -70,6 +69,14 @@ double seconds_of(Subject& subject, int norm_repetitions, int runs) {
 }
 
 }  // namespace detail
+
+// Of all norms of a subject: what computing all norms `extra` times more takes longer, next to a plain run of
+// the same subject, so that what slows one slows the other.
+template <class Subject>
+double repeated_norm_seconds(Subject& subject, int extra, int runs) {
+  double const before = detail::seconds_of(subject, 1, runs);
+  return (detail::seconds_of(subject, 1 + extra, runs) - before) / extra;
+}
 
 // Samples of an original, its copy, and folds.
 class Comparison {

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/onnx/write_model.hpp -- a layer graph and its parameters as an ONNX model, in float.
+//
+//   ids          integers [tokens]               other values       float [tokens, features]
+//   names        those of nodes and parameters   operators          operator_forms.hpp
+#pragma once
+
+#include <foldnorm/core/check.hpp>
+#include <foldnorm/graph/fold_report.hpp>
+#include <foldnorm/graph/graph.hpp>
+#include <foldnorm/graph/parameters.hpp>
+#include <foldnorm/graph/token_counts.hpp>
+#include <foldnorm/onnx/model_builder.hpp>
+#include <foldnorm/onnx/operator_forms.hpp>
+#include <foldnorm/safetensors/atomic_file.hpp>
+
+#include <onnx/onnx_pb.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace foldnorm {
+
+// The norms that a fold made RMSNorms, for OnnxOptions::zero_mean.
+inline std::set<std::string, std::less<>> folded_norms(FoldReport const& report) {
+  std::set<std::string, std::less<>> names;
+  for (Verdict const& norm : report.norms) {
+    if (norm.folds()) names.insert(norm.name);
+  }
+  return names;
+}
+
+namespace detail {
+
+// `tokens`: by node; empty where they are not fixed.
+inline void check_parameter_for_onnx(Graph const& graph, ParameterDescription const& parameter,
+                                     Parameters const& values, std::vector<Index> const& tokens) {
+  for (ParameterUse const& use : parameter.uses) {
+    Node const& node = graph.node(use.node);
+    require(values.contains(parameter.name), node, "there is no parameter " + parameter.name);
+    auto const [rows, columns] = std::visit([](auto const& matrix) { return std::pair(matrix.rows(), matrix.cols()); },
+                                            values.at(parameter.name));
+    Index expected = parameter.columns;
+    if (parameter.per_token) expected = tokens.empty() ? columns : tokens[static_cast<std::size_t>(use.node.index)];
+    require(rows == parameter.rows && columns == expected, node,
+            parameter.name + " is " + shape_text(rows, columns) + ", expected " + shape_text(parameter.rows, expected));
+  }
+}
+
+}  // namespace detail
+
+// The model, complete in memory: initializers hold their bytes. Parameters are rounded to float. Throws graph_error
+// that names the node if an operator has no form in ONNX (opaque), a parameter is missing or of the wrong size, or
+// tokens do not fit.
+inline onnx::ModelProto onnx_model(Graph const& graph, Parameters const& parameters, OnnxOptions const& options = {}) {
+  std::vector<Index> tokens;
+  if (options.tokens > 0) tokens = token_counts(graph, options.tokens);
+  for (ParameterDescription const& parameter : graph.parameters()) {
+    detail::check_parameter_for_onnx(graph, parameter, parameters, tokens);
+  }
+  detail::OnnxModelBuilder builder;
+  detail::OnnxOperatorForms forms(graph, parameters, options, builder);
+  for (std::size_t n = 0; n < graph.nodes().size(); ++n) {
+    Node const& node = graph.nodes()[n];
+    std::int64_t const count = tokens.empty() ? -1 : tokens[n];
+    if (node.op == Operator::input) {
+      builder.add_input(node.name, onnx::TensorProto::FLOAT, {count, node.features});
+    } else if (node.op == Operator::ids) {
+      builder.add_input(node.name, onnx::TensorProto::INT64, {count});
+    } else {
+      forms.add(node);
+    }
+    if (node.op == Operator::output) {
+      builder.add_output(node.name, onnx::TensorProto::FLOAT, {count, node.features});
+    }
+  }
+  return std::move(builder).take();
+}
+
+namespace detail {
+
+// Moves the bytes of initializers of at least this size to the file, which lies beside the model under this name.
+inline void move_initializers(onnx::ModelProto& model, AtomicFile& data, std::string const& name, std::size_t bytes) {
+  constexpr std::size_t page = 4096;  // so that the file can be mapped
+  std::size_t end = 0;
+  for (onnx::TensorProto& tensor : *model.mutable_graph()->mutable_initializer()) {
+    std::size_t const size = tensor.raw_data().size();
+    if (size < bytes || size == 0) continue;
+    std::size_t const begin = (end + page - 1) / page * page;
+    data.write(std::string(begin - end, '\0'));
+    data.write(tensor.raw_data());
+    end = begin + size;
+    tensor.clear_raw_data();
+    tensor.set_data_location(onnx::TensorProto::EXTERNAL);
+    for (auto const& [key, value] : {std::pair<char const*, std::string>{"location", name},
+                                     {"offset", std::to_string(begin)},
+                                     {"length", std::to_string(size)}}) {
+      onnx::StringStringEntryProto& entry = *tensor.add_external_data();
+      entry.set_key(key);
+      entry.set_value(value);
+    }
+  }
+}
+
+}  // namespace detail
+
+// Writes a model whose initializers hold their bytes, as onnx_model returns it. With `external_from`, initializers of
+// at least so many bytes go to a file of their own, PATH.data, which the model names relative to itself. Both are there
+// in full, or as they were. Throws std::invalid_argument for a model of 2 GB or more, which the format needs external
+// data for; std::runtime_error if writing fails.
+inline void write_onnx_model(std::filesystem::path const& path, onnx::ModelProto model,
+                             std::optional<std::size_t> external_from = {}) {
+  std::optional<AtomicFile> data;
+  if (external_from) {
+    std::filesystem::path const data_path = path.string() + ".data";
+    data.emplace(data_path);
+    detail::move_initializers(model, *data, data_path.filename().string(), *external_from);
+  }
+  if (model.ByteSizeLong() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
+    throw std::invalid_argument("write_onnx_model: " + path.string() + " would have " +
+                                std::to_string(model.ByteSizeLong()) + " bytes, expected fewer than 2^31");
+  }
+  AtomicFile file(path);
+  file.write(model.SerializeAsString());
+  file.close();
+  if (data) data->commit();
+  file.commit();
+}
+
+}  // namespace foldnorm
