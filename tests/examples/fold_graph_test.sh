@@ -159,9 +159,15 @@ for option in --write --write-graph --in-by-out; do
 done
 expect 'one file for both' 2 '' 'same file' "$fold_graph" mlp.graph --parameters mlp.safetensors --write x --write-graph x
 
-expect 'a report for machines' 0 '{"file":"mlp.graph","norms":[{"name":"ln1","verdict":"fold"},{"name":"ln2","verdict":"keep","reason":"nonlinear","blame":"r"}],"centerings":[{"parameter":"W1","rows":8,"intervals":[[0,8]]},{"parameter":"b1","rows":8,"intervals":[[0,8]]}],"compositions":[],"untied":[],"affines":[]}
-{"file":"tied.graph","norms":[{"name":"n","verdict":"fold"}],"centerings":[{"parameter":"E","rows":4,"intervals":[[0,4]]}],"compositions":[],"untied":["E"],"affines":[]}' \
+expect 'a report for machines' 0 '{"file":"mlp.graph","norms":[{"name":"ln1","verdict":"fold"},{"name":"ln2","verdict":"keep","reason":"nonlinear","blame":"r"}],"centerings":[{"parameter":"W1","rows":8,"intervals":[[0,8]]},{"parameter":"b1","rows":8,"intervals":[[0,8]]}],"compositions":[],"untied":[],"corrected":[],"affines":[]}
+{"file":"tied.graph","norms":[{"name":"n","verdict":"fold"}],"centerings":[{"parameter":"E","rows":4,"intervals":[[0,4]]}],"compositions":[],"untied":["E"],"corrected":[],"affines":[]}' \
   '' "$fold_graph" --json --untie mlp.graph tied.graph
+json=$("$fold_graph" --json --correct-tied tied.graph)
+check 'corrected heads for machines' grep -qF '"corrected":[{"head":"'  <<< "$json"
+json=$("$fold_graph" --json --insert-centering centered.graph)
+check 'a placement for machines' grep -qF '"placement":[{"insertions":[{"node":"' <<< "$json"
+json=$("$fold_graph" --json --insert-centering mlp.graph)
+check 'a placement of nothing for machines' grep -qF '"placement":[]' <<< "$json"
 json=$("$fold_graph" --json --evaluate mlp.graph --parameters mlp.safetensors | tail -1)
 check 'an evaluation for machines' grep -qE '^\{"file":"mlp.graph","differences":\[\{"output":"y","absolute":[^,]+,"relative":[^}]+\}\],"means":\[\{"norm":"ln1","mean":[^}]+\}\],"rounded":\[\{"output":"y",' <<< "$json"
 
