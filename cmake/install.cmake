@@ -11,6 +11,10 @@ if(TARGET foldnorm_safetensors)
   install(EXPORT foldnorm-safetensors NAMESPACE foldnorm:: FILE foldnorm-safetensors-targets.cmake
     DESTINATION ${package_dir})
 endif()
+if(TARGET foldnorm_onnx)
+  install(TARGETS foldnorm_onnx EXPORT foldnorm-onnx FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+  install(EXPORT foldnorm-onnx NAMESPACE foldnorm:: FILE foldnorm-onnx-targets.cmake DESTINATION ${package_dir})
+endif()
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/foldnorm-config.cmake.in
   ${PROJECT_BINARY_DIR}/foldnorm-config.cmake INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/foldnorm-config-version.cmake

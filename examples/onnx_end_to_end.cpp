@@ -87,7 +87,7 @@ Comparison comparison_of(std::string const& original, std::string const& folded,
   Comparison comparison{std::filesystem::path(original).filename().string(), "", {}, inputs};
   for (std::string const& path : {original, folded}) {
     comparison.models.push_back(
-        {onnx_models::read_onnx_model(path), "as given", "", std::filesystem::absolute(path).parent_path().string()});
+        {OnnxFile(path).model(), "as given", "", std::filesystem::absolute(path).parent_path().string()});
   }
   return comparison;
 }

@@ -9,7 +9,7 @@
 #include <foldnorm/graph/parameters_to_fold.hpp>
 #include <foldnorm/graph/random_values.hpp>
 #include <foldnorm/graph/text.hpp>
-#include <foldnorm/safetensors/atomic_file.hpp>
+#include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/safetensors/safetensors_file.hpp>
 #include <foldnorm/safetensors/stored_parameters.hpp>
 #include <foldnorm/safetensors/write_parameters.hpp>

@@ -11,6 +11,8 @@
 #include "model_inputs.hpp"
 #include "onnx_runtime.hpp"
 
+#include <foldnorm/onnx/model_file.hpp>
+
 #include <onnx/onnx_pb.h>
 
 #include <algorithm>
@@ -19,7 +21,6 @@
 #include <cstddef>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <ostream>
 #include <stdexcept>
@@ -55,17 +56,6 @@ inline std::ostream& operator<<(std::ostream& out, OnnxCertificate const& certif
     out << "difference " << value.value << ' ' << value.absolute << ' ' << value.relative << '\n';
   }
   return out;
-}
-
-// Throws std::runtime_error "FILE: what".
-inline onnx::ModelProto read_onnx_model(std::filesystem::path const& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (std::filesystem::is_directory(path) || !in) throw std::runtime_error(path.string() + ": cannot be opened");
-  onnx::ModelProto model;
-  if (!model.ParseFromIstream(&in) || !model.has_graph()) {
-    throw std::runtime_error(path.string() + ": is no ONNX model");
-  }
-  return model;
 }
 
 namespace detail {
@@ -106,7 +96,13 @@ inline std::map<std::string, std::string> expose_arguments(onnx::GraphProto& gra
 // A model with what its activations read, loaded.
 class ExposedModel {
  public:
-  ExposedModel(std::filesystem::path const& path, int threads) : ExposedModel(path, threads, read_onnx_model(path)) {}
+  // folder: where the tensors lie that the model keeps outside.
+  ExposedModel(onnx::ModelProto model, std::filesystem::path const& folder, int threads)
+      : outputs_(output_names(model.graph())),
+        exposed_(expose_arguments(*model.mutable_graph())),
+        session_(onnx_runtime::Session::from_bytes(
+            model.SerializeAsString(),
+            {.threads = threads, .data_folder = std::filesystem::absolute(folder).string()})) {}
 
   onnx_runtime::Session const& session() const { return session_; }
   std::vector<std::string> const& outputs() const { return outputs_; }
@@ -131,13 +127,6 @@ class ExposedModel {
   }
 
  private:
-  ExposedModel(std::filesystem::path const& path, int threads, onnx::ModelProto model)
-      : outputs_(output_names(model.graph())),
-        exposed_(expose_arguments(*model.mutable_graph())),
-        session_(onnx_runtime::Session::from_bytes(
-            model.SerializeAsString(),
-            {.threads = threads, .data_folder = std::filesystem::absolute(path).parent_path().string()})) {}
-
   static std::vector<std::string> output_names(onnx::GraphProto const& graph) {
     std::vector<std::string> names;
     for (onnx::ValueInfoProto const& output : graph.output()) names.push_back(output.name());
@@ -182,14 +171,19 @@ inline bool same_tensor(TensorInfo const& a, TensorInfo const& b) {
 
 }  // namespace detail
 
+struct LocatedModel {
+  onnx::ModelProto const& model;
+  std::filesystem::path folder;  // of the tensors that it keeps outside
+};
+
 // Both models on the same inputs, random where none are given (model_inputs.hpp). In exact arithmetic every difference
-// is zero; in float it is rounding, some 1e-5 relative for a network of ordinary depth. The files stay as they are:
-// what is compared beside the outputs is read out of copies in memory. Throws std::invalid_argument if the two do not
-// have the same inputs and outputs, or the options do not fit them; std::runtime_error "FILE: what" for a file that
-// cannot be read, and with ONNX Runtime's message where a model cannot be run.
-inline OnnxCertificate certify_onnx(std::filesystem::path const& original, std::filesystem::path const& folded,
+// is zero; in float it is rounding, some 1e-5 relative for a network of ordinary depth. What is compared beside the
+// outputs is read out of copies. Throws std::invalid_argument if the two do not have the same inputs and outputs, or
+// the options do not fit them; std::runtime_error with ONNX Runtime's message where a model cannot be run.
+inline OnnxCertificate certify_onnx(LocatedModel const& original, LocatedModel const& folded,
                                     InputOptions const& options = {}, int threads = 1) {
-  detail::ExposedModel const before(original, threads), after(folded, threads);
+  detail::ExposedModel const before(original.model, original.folder, threads);
+  detail::ExposedModel const after(folded.model, folded.folder, threads);
   std::vector<TensorInfo> const inputs = before.session().inputs();
   if (!std::ranges::is_permutation(inputs, after.session().inputs(), detail::same_tensor)) {
     throw std::invalid_argument("certify_onnx: the models have different inputs");
@@ -205,6 +199,14 @@ inline OnnxCertificate certify_onnx(std::filesystem::path const& original, std::
     if (found != actual.end()) certificate.values.push_back(detail::difference(name, value, found->second));
   }
   return certificate;
+}
+
+// The same of two files. Throws onnx_error, too, as OnnxFile does.
+inline OnnxCertificate certify_onnx(std::filesystem::path const& original, std::filesystem::path const& folded,
+                                    InputOptions const& options = {}, int threads = 1) {
+  OnnxFile const before(original), after(folded);
+  return certify_onnx(LocatedModel{before.model(), before.folder()}, LocatedModel{after.model(), after.folder()},
+                      options, threads);
 }
 
 }  // namespace foldnorm::onnx_models

@@ -4,7 +4,7 @@
 
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/text.hpp>
-#include <foldnorm/safetensors/atomic_file.hpp>
+#include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/safetensors/write_parameters.hpp>
 
 #include "fold_model.hpp"

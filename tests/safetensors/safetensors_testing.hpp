@@ -1,51 +1,19 @@
 // SPDX-License-Identifier: MIT
-// tests/safetensors/safetensors_testing.hpp -- files made byte by byte, in a folder of their own.
+// tests/safetensors/safetensors_testing.hpp -- safetensors files made byte by byte.
 #pragma once
 
 #include <foldnorm/safetensors/safetensors_file.hpp>
 
+#include "files/file_testing.hpp"
+
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 namespace foldnorm::testing {
-
-// Gone with all that is in it when the test ends.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "foldnorm_XXXXXX").string();
-    if (!::mkdtemp(pattern.data())) throw std::runtime_error(pattern + ": cannot be made");
-    path_ = pattern;
-  }
-  TemporaryFolder(TemporaryFolder const&) = delete;
-  TemporaryFolder& operator=(TemporaryFolder const&) = delete;
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-
-  std::filesystem::path operator/(std::string const& name) const { return path_ / name; }
-  std::size_t file_count() const {
-    return static_cast<std::size_t>(
-        std::distance(std::filesystem::directory_iterator(path_), std::filesystem::directory_iterator()));
-  }
-
- private:
-  std::filesystem::path path_;
-};
-
-inline void write_bytes(std::filesystem::path const& path, std::string const& bytes) {
-  std::ofstream(path, std::ios::binary) << bytes;
-}
-inline std::string read_bytes(std::filesystem::path const& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 inline std::string length_bytes(std::uint64_t length) {
   std::string bytes(sizeof length, '\0');

@@ -10,6 +10,7 @@
 #include <foldnorm/graph/parameters.hpp>
 #include <foldnorm/onnx/form_steps.hpp>
 #include <foldnorm/onnx/model_builder.hpp>
+#include <foldnorm/onnx/target.hpp>
 
 #include <cmath>
 #include <cstddef>
@@ -21,10 +22,6 @@
 #include <string_view>
 
 namespace foldnorm {
-
-// Who is to run the model: anybody, with the operators of ONNX (opset 17) alone; or ONNX Runtime, which has an
-// RMSNorm of its own, SimplifiedLayerNormalization.
-enum class OnnxTarget { onnx, onnxruntime };
 
 struct OnnxOptions {
   OnnxTarget target = OnnxTarget::onnx;

@@ -6,13 +6,14 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/graph/fold_report.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/parameters.hpp>
 #include <foldnorm/graph/token_counts.hpp>
 #include <foldnorm/onnx/model_builder.hpp>
+#include <foldnorm/onnx/model_file.hpp>
 #include <foldnorm/onnx/operator_forms.hpp>
-#include <foldnorm/safetensors/atomic_file.hpp>
 
 #include <onnx/onnx_pb.h>
 
@@ -116,8 +117,8 @@ inline void move_initializers(onnx::ModelProto& model, AtomicFile& data, std::st
 
 // Writes a model whose initializers hold their bytes, as onnx_model returns it. With `external_from`, initializers of
 // at least so many bytes go to a file of their own, PATH.data, which the model names relative to itself. Both are there
-// in full, or as they were. Throws std::invalid_argument for a model of 2 GB or more, which the format needs external
-// data for; std::runtime_error if writing fails.
+// in full, or as they were. Throws std::runtime_error for a model of 2 GB or more, which the format needs external data
+// for, and if writing fails.
 inline void write_onnx_model(std::filesystem::path const& path, onnx::ModelProto model,
                              std::optional<std::size_t> external_from = {}) {
   std::optional<AtomicFile> data;
@@ -126,12 +127,8 @@ inline void write_onnx_model(std::filesystem::path const& path, onnx::ModelProto
     data.emplace(data_path);
     detail::move_initializers(model, *data, data_path.filename().string(), *external_from);
   }
-  if (model.ByteSizeLong() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
-    throw std::invalid_argument("write_onnx_model: " + path.string() + " would have " +
-                                std::to_string(model.ByteSizeLong()) + " bytes, expected fewer than 2^31");
-  }
   AtomicFile file(path);
-  file.write(model.SerializeAsString());
+  write_onnx_model(file, model);
   file.close();
   if (data) data->commit();
   file.commit();

@@ -6,7 +6,7 @@
 #include <foldnorm/core/check.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/parameters.hpp>
-#include <foldnorm/safetensors/atomic_file.hpp>
+#include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/safetensors/header.hpp>
 #include <foldnorm/safetensors/stored_parameters.hpp>
 #include <foldnorm/safetensors/tensor_layout.hpp>

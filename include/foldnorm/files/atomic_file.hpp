@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// foldnorm/safetensors/atomic_file.hpp -- a file that is there in full, or not at all. POSIX.
+// foldnorm/files/atomic_file.hpp -- a file that is there in full, or not at all. POSIX.
 #pragma once
 
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// tests/safetensors/atomic_file_test.cpp -- all of a file or the old one, and nothing else in its folder.
-#include <foldnorm/safetensors/atomic_file.hpp>
+// tests/files/atomic_file_test.cpp -- all of a file or the old one, and nothing else in its folder.
+#include <foldnorm/files/atomic_file.hpp>
 
+#include "files/file_testing.hpp"
 #include "graph/matchers.hpp"
-#include "safetensors/safetensors_testing.hpp"
 
 #include "catch.hpp"
 

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/onnx/detail/model_editor.hpp -- changes to an ONNX model, collected by node and put together at the end.
+//
+// Works on a copy. What no change touches keeps every field, unknown ones among them, and its place.
+#pragma once
+
+#include <foldnorm/onnx/model_index.hpp>
+#include <foldnorm/onnx/tensor_values.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+namespace foldnorm::detail {
+
+class ModelEditor {
+ public:
+  // Neither argument is owned.
+  ModelEditor(OnnxFile const& file, OnnxIndex const& index)
+      : index_(index), model_(file.model()), places_(static_cast<std::size_t>(index.graph().node_size()) + 1) {
+    collect_names(index.graph());
+    for (auto const& import : model_.opset_import()) {
+      if (import.domain().empty() || import.domain() == "ai.onnx") opset_ = import.version();
+    }
+    for (auto const& node : index.graph().node()) {
+      for (auto const& input : node.input()) read_before_.insert(input);
+    }
+  }
+
+  std::int64_t opset() const { return opset_; }
+  std::string fresh_value(std::string const& base) {
+    std::string name = base;
+    for (int k = 2; !names_.insert(name).second; ++k) name = base + "_" + std::to_string(k);
+    return name;
+  }
+
+  // A node of the model, to be changed in its place.
+  ::onnx::NodeProto& node(int n) { return *model_.mutable_graph()->mutable_node(n); }
+  void remove(int n) { place(n).is_removed = true; }
+  // New nodes come right in front of node n, or right behind it (behind OnnxIndex::nobody: in front of all nodes).
+  void put_before(int n, ::onnx::NodeProto node) { place(n).before.push_back(std::move(node)); }
+  void put_behind(int n, ::onnx::NodeProto node) { place(n).behind.push_back(std::move(node)); }
+  // All nodes of the model, and new ones in front of nodes, that read `value` read `instead`.
+  void redirect(std::string const& value, std::string const& instead) { redirected_[value] = instead; }
+
+  static ::onnx::NodeProto make_node(std::string const& type, std::vector<std::string> const& inputs,
+                                     std::string const& output) {
+    ::onnx::NodeProto node;
+    node.set_op_type(type);
+    node.set_name(output);
+    for (auto const& input : inputs) node.add_input(input);
+    node.add_output(output);
+    return node;
+  }
+  static void set_integer(::onnx::NodeProto& node, std::string const& name, std::int64_t value) {
+    auto& attribute = *node.add_attribute();
+    attribute.set_name(name);
+    attribute.set_type(::onnx::AttributeProto::INT);
+    attribute.set_i(value);
+  }
+  static void set_float(::onnx::NodeProto& node, std::string const& name, double value) {
+    auto& attribute = *node.add_attribute();
+    attribute.set_name(name);
+    attribute.set_type(::onnx::AttributeProto::FLOAT);
+    attribute.set_f(static_cast<float>(value));
+  }
+  // The mean along an axis that stays; axes are an attribute up to opset 17.
+  ::onnx::NodeProto make_mean(std::string const& x, std::int64_t axis, std::string const& output) {
+    ::onnx::NodeProto node = make_node("ReduceMean", {x}, output);
+    if (opset_ >= 18) {
+      ::onnx::TensorProto axes;
+      axes.add_dims(1);
+      axes.set_data_type(::onnx::TensorProto::INT64);
+      axes.add_int64_data(axis);
+      node.add_input(add_constant(output + ".axes", std::move(axes)));
+    } else {
+      auto& attribute = *node.add_attribute();
+      attribute.set_name("axes");
+      attribute.set_type(::onnx::AttributeProto::INTS);
+      attribute.add_ints(axis);
+    }
+    set_integer(node, "keepdims", 1);
+    return node;
+  }
+
+  // A new constant, by a name like this: an initializer, or where those had to be inputs a Constant node.
+  std::string add_constant(std::string const& base, ::onnx::TensorProto tensor) {
+    std::string const name = fresh_value(base);
+    tensor.set_name(name);
+    if (model_.ir_version() >= 4) {
+      *model_.mutable_graph()->add_initializer() = std::move(tensor);
+      return name;
+    }
+    ::onnx::NodeProto node = make_node("Constant", {}, name);
+    auto& attribute = *node.add_attribute();
+    attribute.set_name("value");
+    attribute.set_type(::onnx::AttributeProto::TENSOR);
+    *attribute.mutable_t() = std::move(tensor);
+    put_behind(OnnxIndex::nobody, std::move(node));
+    return name;
+  }
+
+  // The tensor of a constant of the model. Precondition (ours): there is one.
+  ::onnx::TensorProto& tensor(std::string const& name) {
+    if (int const n = index_.producer(name); n != OnnxIndex::nobody) {
+      for (auto& attribute : *node(n).mutable_attribute()) {
+        if (attribute.name() == "value") return *attribute.mutable_t();
+      }
+    }
+    for (auto& tensor : *model_.mutable_graph()->mutable_initializer()) {
+      if (tensor.name() == name) return tensor;
+    }
+    throw std::logic_error("no constant " + name);
+  }
+
+  ::onnx::ModelProto take() && {
+    auto& nodes = *model_.mutable_graph()->mutable_node();
+    google::protobuf::RepeatedPtrField<::onnx::NodeProto> changed;
+    auto const move_in = [&](std::vector<::onnx::NodeProto>& from, bool follows) {
+      for (auto& node : from) {
+        if (follows) follow(node);
+        *changed.Add() = std::move(node);
+      }
+    };
+    move_in(place(OnnxIndex::nobody).behind, false);
+    for (int n = 0; n < nodes.size(); ++n) {
+      move_in(place(n).before, true);
+      if (!place(n).is_removed) {
+        follow(*nodes.Mutable(n));
+        changed.Add()->Swap(nodes.Mutable(n));
+      }
+      move_in(place(n).behind, false);
+    }
+    nodes.Swap(&changed);
+    drop_unread();
+    return std::move(model_);
+  }
+
+ private:
+  struct Place {
+    std::vector<::onnx::NodeProto> before, behind;
+    bool is_removed = false;
+  };
+  Place& place(int n) { return places_[static_cast<std::size_t>(n + 1)]; }
+
+  void follow(::onnx::NodeProto& node) const {
+    for (auto& input : *node.mutable_input()) {
+      auto const found = redirected_.find(input);
+      if (found != redirected_.end()) input = found->second;
+    }
+  }
+
+  void collect_names(::onnx::GraphProto const& graph) {
+    for (auto const& input : graph.input()) names_.insert(input.name());
+    for (auto const& tensor : graph.initializer()) names_.insert(tensor.name());
+    for (auto const& tensor : graph.sparse_initializer()) names_.insert(tensor.values().name());
+    for (auto const& node : graph.node()) {
+      names_.insert(node.output().begin(), node.output().end());
+      for (auto const& attribute : node.attribute()) {
+        if (attribute.has_g()) collect_names(attribute.g());
+        for (auto const& inner : attribute.graphs()) collect_names(inner);
+      }
+    }
+  }
+
+  // Constants and descriptions of values that nobody reads any more go, if somebody did.
+  void drop_unread() {
+    auto& graph = *model_.mutable_graph();
+    std::unordered_set<std::string> read, made;
+    for (auto const& node : graph.node()) {
+      read.insert(node.input().begin(), node.input().end());
+      made.insert(node.output().begin(), node.output().end());
+    }
+    for (int n = 0; n < index_.graph().node_size(); ++n) {
+      auto const& captured = index_.captured(n);
+      read.insert(captured.begin(), captured.end());
+    }
+    auto const is_freed = [&](std::string const& name) {
+      return read_before_.contains(name) && !read.contains(name) && !index_.is_output(name);
+    };
+    auto const drop = [](auto& list, auto is_dropped) {
+      list.erase(std::remove_if(list.begin(), list.end(), is_dropped), list.end());
+    };
+    drop(*graph.mutable_initializer(), [&](auto const& tensor) { return is_freed(tensor.name()); });
+    drop(*graph.mutable_input(),
+         [&](auto const& input) { return is_freed(input.name()) && index_.constant(input.name()); });
+    drop(*graph.mutable_node(), [&](auto const& node) {
+      return node.op_type() == "Constant" && node.output_size() == 1 && is_freed(node.output(0));
+    });
+    drop(*graph.mutable_value_info(), [&](auto const& info) {
+      return index_.producer(info.name()) != OnnxIndex::nobody && !made.contains(info.name());
+    });
+  }
+
+  OnnxIndex const& index_;
+  ::onnx::ModelProto model_;
+  std::vector<Place> places_;  // by node, one further
+  std::int64_t opset_ = 1;
+  std::unordered_set<std::string> names_, read_before_;
+  std::unordered_map<std::string, std::string> redirected_;
+};
+
+}  // namespace foldnorm::detail

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/onnx/detail/network_builder.hpp -- what the rules for ONNX operators build a layer graph with.
+//
+// A value of the model has one feature axis, the one that what makes it works on; a reader that works on another axis
+// reads a view, which is opaque and therefore blocks. What is static, the same whatever the activations are, is no
+// node. A constant is a parameter where a rule takes it as one; each other use of it counts against changing it.
+#pragma once
+
+#include <foldnorm/onnx/detail/constant_layouts.hpp>
+#include <foldnorm/onnx/infer_shapes.hpp>
+#include <foldnorm/onnx/network.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+namespace foldnorm::detail {
+
+struct OnnxValue {
+  NodeId node;
+  std::int64_t axis = 0;  // from the end; 0: not known
+};
+
+class NetworkBuilder {
+ public:
+  explicit NetworkBuilder(OnnxFile const& model_file)
+      : file(model_file), index(file), constants(file, index), shapes(file, index) {
+    for (auto const& node : index.graph().node()) {
+      if (node.op_type() == "Identity" || node.op_type() == "Transpose") find_view(node);
+    }
+    for (auto const& node : index.graph().node()) {
+      if (auto const table = looked_up(node)) tables_.insert(table->name);
+    }
+    for (auto const& import : model_file.model().opset_import()) {
+      if (import.domain().empty() || import.domain() == "ai.onnx") opset = import.version();
+    }
+  }
+
+  OnnxFile const& file;
+  OnnxIndex const index;
+  OnnxConstants const constants;
+  OnnxShapes const shapes;
+  std::int64_t opset = 1;
+  OnnxNetwork network;
+
+  Graph& graph() { return network.graph; }
+  Index features(OnnxValue const& value) const { return network.graph.node(value.node).features; }
+
+  // A legal and free name for what stands for this node of the model.
+  std::string fresh_name(int n, std::string const& suffix = "") {
+    auto const& node = index.node(n);
+    return fresh_name(!node.name().empty() || node.output_size() == 0 ? node.name() : node.output(0), suffix);
+  }
+  std::string fresh_name(std::string const& original, std::string const& suffix = "") {
+    std::string const base = legal_word(original) + suffix;
+    std::string name = base;
+    while (!names_.insert(name).second) name = base + "_" + std::to_string(++used_[base]);
+    return name;
+  }
+
+  // The node is what the model calls `value`; its features are along this axis.
+  void define(std::string const& value, NodeId node, std::int64_t axis, int n) {
+    values_[value] = {node, axis};
+    remember(node, {n, value, axis});
+  }
+  void define_output(int n, NodeId node, std::int64_t axis) { define(index.node(n).output(0), node, axis, n); }
+  void remember(NodeId node, OnnxOrigin origin) {
+    network.origins.resize(std::max(network.origins.size(), static_cast<std::size_t>(node.index) + 1));
+    network.origins[static_cast<std::size_t>(node.index)] = std::move(origin);
+  }
+
+  bool is_static(std::string const& value) const { return shapes.of(value).is_static; }
+  // A value that is no static one; empty for that.
+  std::optional<OnnxValue> value(std::string const& name) const {
+    auto const found = values_.find(name);
+    return found == values_.end() ? std::nullopt : std::optional(found->second);
+  }
+
+  // The value with its features along this axis, so many: itself, a view of it, or of what is static a source.
+  NodeId along(std::string const& name, std::int64_t axis, Index count, int reader) {
+    auto const found = value(name);
+    if (found && found->axis == axis && features(*found) == count) return found->node;
+    auto const [view, is_new] = views_.try_emplace({name, axis, count});
+    if (is_new) {
+      std::vector<NodeId> inputs;
+      if (found) inputs.push_back(found->node);
+      view->second = graph().opaque(fresh_name(name, ".view"), std::move(inputs), count);
+      remember(view->second, {found ? network.origin(found->node).node : reader, "", axis});
+    }
+    return view->second;
+  }
+  // ... to be read in a way that sees every change.
+  NodeId observed(std::string const& name, int reader) {
+    auto const found = value(name);
+    return found ? found->node : along(name, -1, 1, reader);
+  }
+
+  // A constant of a type that weights have, as it is read here.
+  std::optional<OnnxConstant> constant(std::string const& read_as) const {
+    auto const view = constant_views_.find(read_as);
+    bool const is_view = view != constant_views_.end();
+    OnnxConstant found{read_as, nullptr, is_view ? view->second.first : read_as, is_view && view->second.second};
+    found.tensor = index.constant(found.name);
+    bool const is_weight = found.tensor && is_weight_type(found.tensor->data_type()) &&
+                           element_count(*found.tensor).value_or(0) > 0 &&
+                           *element_count(*found.tensor) <= static_cast<std::uint64_t>(largest_count);
+    return is_weight ? std::optional(found) : std::nullopt;
+  }
+  // The table of an embedding: a Gather along the first of a constant's two axes.
+  std::optional<OnnxConstant> looked_up(::onnx::NodeProto const& node) const {
+    bool const is_lookup = node.op_type() == "Gather" && index.is_standard(node) && node.input_size() == 2 &&
+                           node.output_size() == 1 && integer_attribute(node, "axis", 0) == 0;
+    auto const table = is_lookup ? constant(node.input(0)) : std::nullopt;
+    return table && !table->is_transposed && table->tensor->dims_size() == 2 ? table : std::nullopt;
+  }
+  bool is_table(OnnxConstant const& constant) const { return tables_.contains(constant.name); }
+
+  // What a parameter is to the layer graph: its size there depends on it.
+  enum class Kind : std::uint8_t { weight, table, vector, tokens };
+
+  // Can the constant be such a parameter? Not if it is one already, of another kind or layout.
+  bool fits(OnnxConstant const& constant, OnnxLayout const& layout, Kind kind) const {
+    auto const known = known_.find(constant.name);
+    if (is_table(constant) && kind != Kind::table) return false;
+    return known == known_.end() || (known->second.kind == kind && known->second.layout == layout);
+  }
+  // Takes this use of it as that of a parameter: its name. Precondition: it fits.
+  std::string use(OnnxConstant const& constant, OnnxLayout const& layout, Kind kind) {
+    ++uses_taken_[constant.read_as];
+    auto const [known, is_new] = known_.try_emplace(constant.name);
+    if (is_new) {
+      known->second = {fresh_name(constant.name), layout, kind};
+      network.sources.emplace(known->second.parameter, OnnxParameter{constant.name, layout});
+    }
+    return known->second.parameter;
+  }
+  // A constant as a source of tokens, its features along its last axis; none if it cannot be one.
+  std::optional<OnnxValue> as_source(std::string const& name, int reader) {
+    auto const found = constant(name);
+    if (!found || found->is_transposed || found->tensor->dims_size() == 0) return std::nullopt;
+    auto const layout = tokens_along(*found, -1, found->tensor->dims(found->tensor->dims_size() - 1));
+    if (!layout || !fits(*found, *layout, Kind::table)) return std::nullopt;
+    tables_.insert(found->name);
+    std::string const parameter = use(*found, *layout, Kind::table);
+    NodeId const ids = graph().ids(fresh_name(name, ".ids"), layout->outer);
+    NodeId const source = graph().embedding(fresh_name(name, ".source"), ids, layout->rows, parameter);
+    remember(source, {reader, "", -1});
+    return OnnxValue{source, -1};
+  }
+  // A parameter that is computed: it is in no file.
+  std::string add_computed(std::string const& name, Vector<double> const& values) {
+    std::string const parameter = fresh_name(name);
+    network.parameters.set(parameter, values);
+    network.sources.emplace(parameter, OnnxParameter{});
+    return parameter;
+  }
+
+  // Nodes that another one stands for.
+  bool is_taken(int n) const { return taken_.contains(n); }
+  void take(int n) { taken_.insert(n); }
+
+  // The one node that reads what n makes, if it is of this type and combines it with a constant vector: a bias, a
+  // gamma.
+  struct Follower {
+    int node = OnnxIndex::nobody;
+    OnnxConstant constant;
+    OnnxLayout layout;
+  };
+  std::optional<Follower> follower(int n, std::string_view type, std::int64_t axis, Index count) const {
+    std::string const& value = index.node(n).output(0);
+    if (index.uses(value) != 1 || index.is_output(value)) return std::nullopt;
+    int const reader = index.readers(value)[0];
+    auto const& node = index.node(reader);
+    if (node.op_type() != type || !index.is_standard(node) || node.input_size() != 2 || is_taken(reader)) {
+      return std::nullopt;
+    }
+    auto const found = constant(node.input(node.input(0) == value ? 1 : 0));
+    if (!found) return std::nullopt;
+    auto const layout = vector_along(*found, axis, count);
+    if (!layout || !fits(*found, *layout, Kind::vector)) return std::nullopt;
+    return Follower{reader, *found, *layout};
+  }
+
+  // An operator that is not known, or not in this form: it sees every change of what it reads, and promises nothing.
+  void add_opaque(int n) {
+    auto const& node = index.node(n);
+    std::vector<NodeId> inputs;
+    auto const read = [&](std::string const& name) {
+      if (auto const found = value(name)) inputs.push_back(found->node);
+    };
+    for (auto const& input : node.input()) read(input);
+    for (auto const& input : index.captured(n)) read(input);
+    NodeId all{};
+    for (auto const& output : node.output()) {
+      if (output.empty()) continue;
+      auto const& dims = shapes.of(output).dims;
+      bool const is_known = dims && !dims->empty() && dims->back().is_known() && dims->back().number() > 0 &&
+                            dims->back().number() <= largest_count;
+      Index const count = is_known ? static_cast<Index>(dims->back().number()) : 1;
+      NodeId const made = graph().opaque(all.index < 0 ? fresh_name(n) : fresh_name(output),
+                                         all.index < 0 ? inputs : std::vector{all}, count);
+      define(output, made, is_known ? -1 : 0, n);
+      if (all.index < 0) all = made;
+    }
+    if (all.index < 0 && !inputs.empty()) remember(graph().opaque(fresh_name(n), inputs, 1), {n, "", 0});
+  }
+
+  void refuse(int n, std::string reason) { network.refused.push_back({n, std::move(reason)}); }
+
+  // Every use of a parameter's tensor that no rule has taken becomes a layer whose value is an output: the analysis
+  // then finds the tensor shared with somebody who would see a change.
+  void finish() {
+    for (auto view = view_reads_.rbegin(); view != view_reads_.rend(); ++view) {
+      if (uses_taken_[view->first] == index.uses(view->first)) ++uses_taken_[view->second];
+    }
+    std::vector<ParameterDescription> const parameters(graph().parameters().begin(), graph().parameters().end());
+    for (ParameterDescription const& parameter : parameters) {
+      OnnxParameter const& source = network.sources.at(parameter.name);
+      if (source.tensor.empty()) continue;
+      network.parameters.set(parameter.name, read_tensor(*index.constant(source.tensor), source.layout, file));
+      if (uses_taken_[source.tensor] != index.uses(source.tensor)) add_other_use(parameter, source.tensor);
+    }
+  }
+
+ private:
+  // An Identity or Transpose of a constant changes no number: what reads it reads the constant.
+  void find_view(::onnx::NodeProto const& node) {
+    if (!index.is_standard(node) || node.input_size() != 1 || node.output_size() != 1) return;
+    auto const source = constant(node.input(0));
+    if (!source) return;
+    bool const is_transposition = node.op_type() == "Transpose";
+    if (is_transposition) {
+      auto const* const perm = find_attribute(node, "perm");
+      bool const swaps = !perm || (perm->ints_size() == 2 && perm->ints(0) == 1 && perm->ints(1) == 0);
+      if (source->tensor->dims_size() != 2 || !swaps) return;
+    }
+    constant_views_[node.output(0)] = {source->name, source->is_transposed != is_transposition};
+    view_reads_.emplace_back(node.output(0), node.input(0));
+  }
+
+  void add_other_use(ParameterDescription const& parameter, std::string const& tensor) {
+    Node const& first = graph().node(parameter.uses.front().node);
+    std::string const name = fresh_name(tensor, ".elsewhere");
+    Index const inputs = first.inputs.empty() ? 0 : graph().node(first.inputs[0]).features;
+    auto const source = [&](Index count) { return graph().input(fresh_name(name, ".input"), count); };
+    NodeId use{};
+    if (parameter.is_table) {
+      use = graph().embedding(name, graph().ids(fresh_name(name, ".ids"), parameter.columns), parameter.rows,
+                              parameter.name);
+    } else if (parameter.per_token) {
+      use = graph().add_token_parameter(name, source(parameter.rows), parameter.name);
+    } else if (parameter.uses.front().role == Key::weight && first.op == Operator::conv) {
+      use = graph().conv(name, source(inputs), parameter.rows, first.count(Key::kernel), parameter.name, {},
+                         first.count(Key::groups));
+    } else if (parameter.uses.front().role == Key::weight) {
+      use = graph().linear(name, source(parameter.columns), parameter.rows, parameter.name);
+    } else {
+      use = graph().add_parameter(name, source(parameter.rows), parameter.name);
+    }
+    NodeId const output = graph().output(fresh_name(name, ".output"), use);
+    auto const readers = index.readers(tensor);
+    for (auto n = static_cast<std::int32_t>(network.origins.size()); n <= output.index; ++n) {
+      remember(NodeId{n}, {readers.empty() ? OnnxIndex::nobody : readers.back(), "", 0});
+    }
+  }
+
+  std::unordered_set<std::string> names_, tables_;
+  std::unordered_map<std::string, int> used_;
+  std::unordered_map<std::string, OnnxValue> values_;
+  std::map<std::tuple<std::string, std::int64_t, Index>, NodeId> views_;
+  struct KnownParameter {
+    std::string parameter;
+    OnnxLayout layout;
+    Kind kind = Kind::weight;
+  };
+  std::unordered_map<std::string, KnownParameter> known_;                         // by tensor
+  std::unordered_map<std::string, std::pair<std::string, bool>> constant_views_;  // tensor, transposed?
+  std::vector<std::pair<std::string, std::string>> view_reads_;                   // a view, and what it reads
+  std::unordered_map<std::string, std::size_t> uses_taken_;
+  std::unordered_set<int> taken_;
+};
+
+}  // namespace foldnorm::detail

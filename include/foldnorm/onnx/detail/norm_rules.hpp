@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/onnx/detail/norm_rules.hpp -- norms and softmax of ONNX, fused or written out, along one feature axis.
+#pragma once
+
+#include <foldnorm/onnx/detail/network_builder.hpp>
+
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace foldnorm::detail {
+
+// The axis as counted from the end; empty where the rank is needed and not known.
+inline std::optional<std::int64_t> from_end(std::int64_t axis, OnnxShape const& shape) {
+  if (axis < 0) return axis;
+  auto const place = shape.axis(axis);
+  if (!place) return std::nullopt;
+  return static_cast<std::int64_t>(*place) - static_cast<std::int64_t>(shape.dims->size());
+}
+
+// The length of an axis, where it is a number.
+inline std::optional<Index> length_along(std::int64_t axis, OnnxShape const& shape) {
+  auto const place = shape.axis(axis);
+  if (!place || !(*shape.dims)[*place].is_known()) return std::nullopt;
+  std::int64_t const length = (*shape.dims)[*place].number();
+  return length > 0 && length <= largest_count ? std::optional<Index>(length) : std::nullopt;
+}
+
+// The features of a value along an axis: what makes it may know them where the shape does not.
+inline std::optional<Index> features_along(NetworkBuilder const& to, std::string const& name, std::int64_t axis) {
+  auto const value = to.value(name);
+  if (value && value->axis == axis) return to.features(*value);
+  return length_along(axis, to.shapes.of(name));
+}
+
+// Where a norm that is written out works, once what it reads is there: the axis, from the end, and the features.
+inline std::optional<std::pair<std::int64_t, Index>> place_of(NetworkBuilder const& to, NormPattern const& pattern) {
+  auto const axis = from_end(pattern.axis, to.shapes.of(pattern.input));
+  auto const features = axis ? features_along(to, pattern.input, *axis) : std::nullopt;
+  return features && to.value(pattern.input) ? std::optional(std::pair(*axis, *features)) : std::nullopt;
+}
+
+// One node for a norm that is written out, with gamma and beta where they come behind it. Precondition: it has a place.
+inline void add_norm_pattern(NetworkBuilder& to, NormPattern const& pattern) {
+  int const last = pattern.nodes.back();
+  auto const [axis, features] = *place_of(to, pattern);
+  NodeId const x = to.along(pattern.input, axis, features, last);
+  OnnxNorm norm{pattern, last};
+  auto const gamma = to.follower(last, "Mul", axis, features);
+  if (gamma) norm.gamma_node = gamma->node;
+  // Without a gamma, what is added is a parameter of the stream, which may be centered.
+  auto const beta = gamma ? to.follower(gamma->node, "Add", axis, features) : std::nullopt;
+  if (beta) norm.beta_node = beta->node;
+  auto const use = [&](auto const& found) {
+    return found ? to.use(found->constant, found->layout, NetworkBuilder::Kind::vector) : std::string();
+  };
+  std::string const gamma_name = use(gamma), beta_name = use(beta);
+  Operator const op = pattern.subtracts_mean ? Operator::layer_norm : Operator::rms_norm;
+  NodeId const made =
+      to.graph().append(op, to.fresh_name(last), {x},
+                        {{{Key::eps, pattern.epsilon}}, {{Key::gamma, gamma_name}, {Key::beta, beta_name}}});
+  to.define_output(last, made, axis);
+  for (int const part : {norm.gamma_node, norm.beta_node}) {
+    if (part == OnnxIndex::nobody) continue;
+    to.take(part);
+    to.define(to.index.node(part).output(0), made, axis, last);
+  }
+  to.network.norms.emplace(made, std::move(norm));
+}
+
+// LayerNormalization, and RMSNorms of ONNX and of ONNX Runtime.
+inline bool add_fused_norm(NetworkBuilder& to, int n) {
+  auto const& node = to.index.node(n);
+  bool const is_layer_norm = node.op_type() == "LayerNormalization";
+  auto const refuse = [&](char const* reason) {
+    if (is_layer_norm) to.refuse(n, reason);
+    return false;
+  };
+  double const epsilon = float_attribute(node, "epsilon", 1e-5);
+  if (!(std::isfinite(epsilon) && epsilon >= 0)) {
+    throw onnx_error(to.file.name() + ": " + node_text(node) + ": epsilon " + std::to_string(epsilon) +
+                     ", expected a finite number >= 0");
+  }
+  if (node.input_size() < 2 || node.output_size() < 1 || node.output(0).empty()) return refuse("it is malformed");
+  for (int k = 1; k < node.output_size(); ++k) {
+    if (!node.output(k).empty() && to.index.uses(node.output(k)) > 0) return refuse("its mean or deviation is read");
+  }
+  auto const axis = from_end(integer_attribute(node, "axis", -1), to.shapes.of(node.input(0)));
+  if (axis != -1) return refuse("it normalizes more than the last axis");
+  auto const gamma = to.constant(node.input(1));
+  std::string const beta_value = input_of(node, 2);
+  auto const beta = to.constant(beta_value);
+  if (!gamma || gamma->tensor->dims_size() != 1 || (!beta && !beta_value.empty())) {
+    return refuse("gamma or beta is no constant vector");
+  }
+  Index const features = gamma->length(0);
+  OnnxLayout const layout{.rows = features};
+  auto const kind = NetworkBuilder::Kind::vector;
+  bool const fits =
+      to.fits(*gamma, layout, kind) && (!beta || (vector_along(*beta, -1, features) && to.fits(*beta, layout, kind)));
+  if (!fits || !to.value(node.input(0))) return refuse("gamma or beta is used as another kind of parameter, too");
+  NodeId const x = to.along(node.input(0), -1, features, n);
+  std::string const gamma_name = to.use(*gamma, layout, kind);
+  std::string const beta_name = beta ? to.use(*beta, layout, kind) : std::string();
+  NodeId const made =
+      to.graph().append(is_layer_norm ? Operator::layer_norm : Operator::rms_norm, to.fresh_name(n), {x},
+                        {{{Key::eps, epsilon}}, {{Key::gamma, gamma_name}, {Key::beta, beta_name}}});
+  to.define_output(n, made, -1);
+  to.network.norms.emplace(made, OnnxNorm{std::nullopt, n});
+  return true;
+}
+
+// At inference a factor and a shift for each channel, computed from its four parameters, which stay as they are.
+inline bool add_batch_norm(NetworkBuilder& to, int n) {
+  auto const& node = to.index.node(n);
+  auto const rank = node.input_size() == 5 ? to.shapes.of(node.input(0)).rank() : std::nullopt;
+  if (!rank || *rank < 2 || integer_attribute(node, "spatial", 1) != 1 ||
+      integer_attribute(node, "training_mode", 0) != 0 || !to.value(node.input(0))) {
+    return false;
+  }
+  for (int k = 1; k < node.output_size(); ++k) {
+    if (!node.output(k).empty()) return false;
+  }
+  Vector<double> values[4];
+  for (int i = 0; i < 4; ++i) {
+    auto const constant = to.constant(node.input(i + 1));
+    if (!constant || constant->tensor->dims_size() != 1) return false;
+    Parameters read;
+    read.set("values", read_tensor(*constant->tensor, {.rows = constant->length(0)}, to.file));
+    values[i] = read.as<double>("values").col(0);
+    if (values[i].size() != values[0].size()) return false;
+  }
+  double const epsilon = float_attribute(node, "epsilon", 1e-5);
+  Vector<double> const scale = values[0].array() / (values[3].array() + epsilon).sqrt();
+  Vector<double> const shift = values[1].array() - values[2].array() * scale.array();
+  if (!scale.allFinite() || !shift.allFinite()) return false;
+  std::int64_t const axis = 1 - static_cast<std::int64_t>(*rank);
+  NodeId const x = to.along(node.input(0), axis, scale.size(), n);
+  std::string const name = to.fresh_name(n);
+  NodeId const made =
+      to.graph().batch_norm(name, x, to.add_computed(name + ".scale", scale), to.add_computed(name + ".shift", shift));
+  to.define_output(n, made, axis);
+  return true;
+}
+
+// Before opset 13 it works on all axes from the one named on, so that this has to be the last.
+inline bool add_softmax(NetworkBuilder& to, int n) {
+  auto const& node = to.index.node(n);
+  if (node.input_size() != 1 || !to.value(node.input(0))) return false;
+  auto const axis = from_end(integer_attribute(node, "axis", to.opset < 13 ? 1 : -1), to.shapes.of(node.input(0)));
+  auto const features = axis ? features_along(to, node.input(0), *axis) : std::nullopt;
+  if (!features || (to.opset < 13 && *axis != -1)) return false;
+  NodeId const x = to.along(node.input(0), *axis, *features, n);
+  to.define_output(n, to.graph().softmax(to.fresh_name(n), x), *axis);
+  return true;
+}
+
+}  // namespace foldnorm::detail

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/onnx/infer_shapes.hpp -- shapes, and the small integers that shapes are made of, through an ONNX graph.
+//
+// Only what the search for feature axes needs: an operator that is not listed here, or breaks its own rules, makes
+// values of unknown shape (or of the shape that the model's value_info claims).
+#pragma once
+
+#include <foldnorm/onnx/constants.hpp>
+#include <foldnorm/onnx/detail/integer_contents.hpp>
+#include <foldnorm/onnx/detail/rearranged_shapes.hpp>
+#include <foldnorm/onnx/model_index.hpp>
+#include <foldnorm/onnx/shape.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+namespace foldnorm {
+
+class OnnxShapes {
+ public:
+  // One pass over the nodes; each costs its inputs and at most OnnxShape::most_axes.
+  OnnxShapes(OnnxFile const& file, OnnxIndex const& index) : constants_(file, index), index_(index) {
+    ::onnx::GraphProto const& graph = index.graph();
+    for (auto const& info : graph.value_info()) declared_[info.name()] = of_type(info.type());
+    for (auto const& output : graph.output()) declared_.emplace(output.name(), of_type(output.type()));
+    for (auto const& tensor : graph.initializer()) set_constant(tensor.name(), tensor);
+    for (auto const& input : graph.input()) {
+      if (!index.constant(input.name())) shapes_[input.name()] = of_type(input.type());
+    }
+    for (int n = 0; n < graph.node_size(); ++n) infer(n);
+  }
+
+  // Of any value of the main graph.
+  OnnxShape const& of(std::string const& value) const {
+    static OnnxShape const unknown;
+    auto const found = shapes_.find(value);
+    return found == shapes_.end() ? unknown : found->second;
+  }
+
+ private:
+  using Dims = std::vector<OnnxDim>;
+  using MaybeDims = std::optional<Dims>;
+
+  void set_constant(std::string const& value, ::onnx::TensorProto const& tensor) {
+    OnnxShape& shape = shapes_[value];
+    if (element_count(tensor)) shape.dims = Dims(tensor.dims().begin(), tensor.dims().end());
+    limit(shape);
+    shape.type = tensor.data_type();
+    shape.is_static = true;
+    if (auto const integers = constants_.integers(value)) shape.contents = Dims(integers->begin(), integers->end());
+  }
+  static void limit(OnnxShape& shape) {
+    if (shape.dims && shape.dims->size() > OnnxShape::most_axes) shape.dims.reset();
+  }
+  OnnxShape of_type(::onnx::TypeProto const& type) {
+    OnnxShape shape;
+    if (!type.has_tensor_type()) return shape;
+    shape.type = type.tensor_type().elem_type();
+    if (!type.tensor_type().has_shape()) return shape;
+    Dims dims;
+    for (auto const& dim : type.tensor_type().shape().dim()) {
+      dims.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? OnnxDim(dim.dim_value()) : symbols_.next());
+    }
+    shape.dims = std::move(dims);
+    limit(shape);
+    return shape;
+  }
+
+  void infer(int n) {
+    ::onnx::NodeProto const& node = index_.node(n);
+    std::string_view const op = node.op_type();
+    bool const is_standard = index_.is_standard(node);
+    if (is_standard && op == "Constant" && node.output_size() == 1) {
+      if (auto const* const tensor = index_.constant(node.output(0))) return set_constant(node.output(0), *tensor);
+    }
+    bool is_static = is_standard && !op.starts_with("Random") && op != "Bernoulli" && op != "Multinomial" &&
+                     index_.captured(n).empty();
+    for (auto const& input : node.input()) is_static = is_static && (input.empty() || of(input).is_static);
+    is_static = is_static || (is_standard && (op == "Shape" || op == "Size"));
+    for (int k = 0; k < node.output_size(); ++k) {
+      if (node.output(k).empty()) continue;
+      OnnxShape shape;
+      if (is_standard) {
+        shape.dims = dims_of(node, op, k);
+        limit(shape);
+        shape.type = type_of(node, op, k);
+        if (is_static && k == 0) {
+          auto const shape_of = [this](std::string const& value) -> OnnxShape const& { return of(value); };
+          shape.contents = detail::integer_contents(node, shape_of, constants_);
+        }
+      }
+      auto const declared = declared_.find(node.output(k));
+      if (declared != declared_.end()) {
+        if (!shape.dims) shape.dims = declared->second.dims;
+        if (shape.type == 0) shape.type = declared->second.type;
+      }
+      shape.is_static = is_static;
+      shapes_.insert_or_assign(node.output(k), std::move(shape));
+    }
+  }
+
+  std::int32_t type_of(::onnx::NodeProto const& node, std::string_view op, int k) const {
+    if (op == "Cast") return static_cast<std::int32_t>(integer_attribute(node, "to", 0));
+    if (op == "Shape" || op == "Size") return ::onnx::TensorProto::INT64;
+    static std::unordered_set<std::string_view> const others{
+        "ArgMax", "ArgMin",  "Equal",           "Greater", "Less",  "GreaterOrEqual", "LessOrEqual",
+        "IsNaN",  "NonZero", "ConstantOfShape", "TopK",    "Where", "EyeLike",        "OneHot"};
+    if (k > 0 || others.contains(op) || node.input_size() == 0) return 0;
+    return of(node.input(0)).type;
+  }
+
+  MaybeDims const& dims(::onnx::NodeProto const& node, int i) const { return of(input_of(node, i)).dims; }
+
+  MaybeDims dims_of(::onnx::NodeProto const& node, std::string_view op, int k) {
+    static std::unordered_set<std::string_view> const as_first{"Identity",
+                                                               "Cast",
+                                                               "Relu",
+                                                               "LeakyRelu",
+                                                               "Elu",
+                                                               "Selu",
+                                                               "Sigmoid",
+                                                               "Tanh",
+                                                               "Erf",
+                                                               "Gelu",
+                                                               "HardSwish",
+                                                               "Mish",
+                                                               "HardSigmoid",
+                                                               "Softplus",
+                                                               "Softsign",
+                                                               "Clip",
+                                                               "Sqrt",
+                                                               "Exp",
+                                                               "Log",
+                                                               "Neg",
+                                                               "Abs",
+                                                               "Softmax",
+                                                               "LogSoftmax",
+                                                               "Reciprocal",
+                                                               "Dropout",
+                                                               "LayerNormalization",
+                                                               "SimplifiedLayerNormalization",
+                                                               "RMSNormalization",
+                                                               "PRelu",
+                                                               "InstanceNormalization",
+                                                               "GroupNormalization",
+                                                               "Not",
+                                                               "Floor",
+                                                               "Ceil",
+                                                               "Round",
+                                                               "Sign",
+                                                               "LpNormalization",
+                                                               "BatchNormalization"};
+    static std::unordered_set<std::string_view> const combines{
+        "Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Equal", "Greater", "Less", "And", "Or", "Mod"};
+    if (node.input_size() == 0) return std::nullopt;
+    MaybeDims const& x = dims(node, 0);
+    if (op == "Split" && x) return split(node, of(node.input(0)));
+    if (k > 0) return std::nullopt;
+    if (as_first.contains(op)) return x;
+    if (combines.contains(op)) return combined(node);
+    if (op == "MatMul") return product(x, dims(node, 1));
+    if (op == "Shape") return x ? MaybeDims(Dims{static_cast<std::int64_t>(x->size())}) : Dims{symbols_.next()};
+    if (op == "Expand") return expanded(x, of(input_of(node, 1)).contents);
+    if (!x) return op == "Reshape" ? reshaped(node, std::nullopt) : std::nullopt;
+    if (op == "Gemm") return gemm(node, *x);
+    if (op == "Conv" || op == "ConvTranspose") return convolved(node, op == "Conv", *x);
+    if (op == "MaxPool" || op == "AveragePool" || op == "LpPool") return pooled(*x, false);
+    if (op == "GlobalAveragePool" || op == "GlobalMaxPool") return pooled(*x, true);
+    if (op == "Transpose") return detail::transposed(*x, find_attribute(node, "perm"));
+    if (op == "Reshape") return reshaped(node, x);
+    if (op == "Flatten") return flattened(node, of(node.input(0)));
+    if (op == "Squeeze" || op == "Unsqueeze") return with_ones(node, *x, op == "Unsqueeze");
+    if (op == "Concat") return concatenated(node, *x);
+    if (op == "Slice") return sliced(node, of(node.input(0)));
+    if (op == "Gather") return gathered(node, of(node.input(0)), dims(node, 1));
+    if (op.starts_with("Reduce")) return reduced(node, of(node.input(0)));
+    if (op == "Pad" || op == "Tile" || op == "Resize" || op == "Upsample") return renewed(*x);
+    return std::nullopt;
+  }
+
+  Dims renewed(Dims x) {
+    for (OnnxDim& dim : x) dim = symbols_.next();
+    return x;
+  }
+  MaybeDims combined(::onnx::NodeProto const& node) {
+    MaybeDims result = dims(node, 0);
+    for (int i = 1; i < node.input_size() && result; ++i) {
+      MaybeDims const& next = dims(node, i);
+      if (!next) return std::nullopt;
+      result = detail::broadcast(*std::move(result), *next, symbols_);
+    }
+    return result;
+  }
+  MaybeDims product(MaybeDims const& a, MaybeDims const& b) {
+    if (!a || !b || a->size() < 2 || b->size() < 2) return std::nullopt;
+    Dims result = detail::broadcast(Dims(a->begin(), a->end() - 2), Dims(b->begin(), b->end() - 2), symbols_);
+    result.push_back((*a)[a->size() - 2]);
+    result.push_back(b->back());
+    return result;
+  }
+  MaybeDims gemm(::onnx::NodeProto const& node, Dims const& a) const {
+    MaybeDims const& b = dims(node, 1);
+    if (!b || b->size() != 2 || a.size() != 2) return std::nullopt;
+    bool const is_a_transposed = integer_attribute(node, "transA", 0) != 0;
+    bool const is_b_transposed = integer_attribute(node, "transB", 0) != 0;
+    return Dims{a[is_a_transposed ? 1 : 0], (*b)[is_b_transposed ? 0 : 1]};
+  }
+  MaybeDims convolved(::onnx::NodeProto const& node, bool out_is_first, Dims const& x) {
+    MaybeDims const& weight = dims(node, 1);
+    if (!weight || weight->size() != x.size() || x.size() < 3) return std::nullopt;
+    Dims result = renewed(x);
+    result[0] = x[0];
+    bool const is_grouped = integer_attribute(node, "group", 1) != 1;
+    if (out_is_first || !is_grouped) result[1] = (*weight)[out_is_first ? 0 : 1];
+    return result;
+  }
+  MaybeDims pooled(Dims const& x, bool is_global) {
+    if (x.size() < 3) return std::nullopt;
+    Dims result = is_global ? Dims(x.size(), OnnxDim(1)) : renewed(x);
+    std::copy_n(x.begin(), 2, result.begin());
+    return result;
+  }
+  MaybeDims with_ones(::onnx::NodeProto const& node, Dims const& x, bool inserts) const {
+    auto const axes = constants_.attribute_or_input(node, "axes", 1);
+    if (!axes.given && !inserts) return detail::without_ones(x);
+    return axes.values ? detail::with_ones(x, *axes.values, inserts) : std::nullopt;
+  }
+  MaybeDims reshaped(::onnx::NodeProto const& node, MaybeDims const& x) {
+    MaybeDims target = of(input_of(node, 1)).contents;
+    if (auto const* const attribute = find_attribute(node, "shape")) {  // opset 1
+      target = Dims(attribute->ints().begin(), attribute->ints().end());
+    }
+    if (!target) return std::nullopt;
+    return detail::reshaped(x, *std::move(target), integer_attribute(node, "allowzero", 0) == 0, symbols_);
+  }
+  MaybeDims flattened(::onnx::NodeProto const& node, OnnxShape const& x) {
+    std::int64_t const axis = integer_attribute(node, "axis", 1);
+    auto const cut = axis == static_cast<std::int64_t>(x.dims->size()) ? x.rank() : x.axis(axis);
+    if (!cut) return std::nullopt;
+    auto const middle = x.dims->begin() + static_cast<std::ptrdiff_t>(*cut);
+    return Dims{detail::quotient(Dims(x.dims->begin(), middle), {}, symbols_),
+                detail::quotient(Dims(middle, x.dims->end()), {}, symbols_)};
+  }
+  MaybeDims concatenated(::onnx::NodeProto const& node, Dims const& x) {
+    auto const axis = of(node.input(0)).axis(integer_attribute(node, "axis", 1));
+    if (!axis) return std::nullopt;
+    Dims result = x;
+    for (int i = 1; i < node.input_size(); ++i) {
+      MaybeDims const& next = dims(node, i);
+      if (!next || next->size() != x.size()) return std::nullopt;
+      OnnxDim const a = result[*axis], b = (*next)[*axis];
+      std::int64_t sum = 0;
+      bool const is_known = a.is_known() && b.is_known() && !__builtin_add_overflow(a.number(), b.number(), &sum);
+      result[*axis] = is_known ? OnnxDim(sum) : symbols_.next();
+    }
+    return result;
+  }
+  MaybeDims sliced(::onnx::NodeProto const& node, OnnxShape const& x) {
+    auto const slice = detail::find_slice(node, constants_);
+    if (!slice) return std::nullopt;
+    return detail::sliced(x, *slice, symbols_);
+  }
+  MaybeDims split(::onnx::NodeProto const& node, OnnxShape const& x) {
+    auto const axis = x.axis(integer_attribute(node, "axis", 0));
+    if (!axis) return std::nullopt;
+    Dims result = *x.dims;
+    result[*axis] = symbols_.next();  // which part it is: see the graph
+    return result;
+  }
+  MaybeDims gathered(::onnx::NodeProto const& node, OnnxShape const& x, MaybeDims const& indices) const {
+    auto const axis = x.axis(integer_attribute(node, "axis", 0));
+    return axis && indices ? MaybeDims(detail::gathered(*x.dims, *axis, *indices)) : std::nullopt;
+  }
+  MaybeDims reduced(::onnx::NodeProto const& node, OnnxShape const& x) const {
+    bool const keeps = integer_attribute(node, "keepdims", 1) != 0;
+    auto const axes = constants_.attribute_or_input(node, "axes", 1);
+    if (axes.given && !axes.values) return std::nullopt;
+    if (!axes.given || axes.values->empty()) return keeps ? MaybeDims(Dims(x.dims->size(), OnnxDim(1))) : std::nullopt;
+    return detail::reduced(x, *axes.values, keeps);
+  }
+  MaybeDims expanded(MaybeDims const& x, MaybeDims const& target) {
+    if (!x || !target) return std::nullopt;
+    return detail::broadcast(*x, *target, symbols_);
+  }
+
+  OnnxConstants constants_;
+  OnnxIndex const& index_;
+  detail::SymbolSource symbols_;
+  std::unordered_map<std::string, OnnxShape> shapes_, declared_;
+};
+
+}  // namespace foldnorm

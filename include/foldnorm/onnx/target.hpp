@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/onnx/target.hpp -- who is to run a model that foldnorm writes.
+#pragma once
+
+#include <cstdint>
+
+namespace foldnorm {
+
+// Any runtime, with the operators of ONNX alone; or ONNX Runtime, which has an RMSNorm of its own in every opset,
+// SimplifiedLayerNormalization.
+enum class OnnxTarget : std::uint8_t { onnx, onnxruntime };
+
+}  // namespace foldnorm

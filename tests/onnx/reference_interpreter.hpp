@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: MIT
+// tests/onnx/reference_interpreter.hpp -- ONNX operators in plain loops and double, as far as the tests' models go.
+#pragma once
+
+#include <onnx/onnx_pb.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <map>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace foldnorm::testing {
+
+struct TestTensor {
+  using Shape = std::vector<std::int64_t>;
+  Shape dims;
+  std::vector<double> values;  // row-major
+
+  TestTensor() = default;
+  explicit TestTensor(Shape shape) : dims(std::move(shape)), values(static_cast<std::size_t>(size())) {}
+  std::int64_t size() const { return product(0, dims.size()); }
+  std::int64_t product(std::size_t begin, std::size_t end) const {
+    std::int64_t result = 1;
+    for (std::size_t i = begin; i < end; ++i) result *= dims[i];
+    return result;
+  }
+  std::size_t rank() const { return dims.size(); }
+  std::size_t axis(std::int64_t axis) const {
+    return static_cast<std::size_t>(axis < 0 ? axis + static_cast<std::int64_t>(rank()) : axis);
+  }
+  // Every index in turn, row-major.
+  template <class Action>
+  static void for_each_index(Shape const& dims, Action action) {
+    Shape index(dims.size(), 0);
+    for (auto const length : dims) {
+      if (length == 0) return;
+    }
+    for (;;) {
+      action(index);
+      std::size_t i = dims.size();
+      while (i > 0 && ++index[i - 1] == dims[i - 1]) index[--i] = 0;
+      if (i == 0) return;
+    }
+  }
+  // Broadcasting: aligned at the end, axes of length 1 are repeated.
+  double& at(Shape const& index) {
+    std::int64_t place = 0;
+    for (std::size_t i = 0; i < rank(); ++i) {
+      place = place * dims[i] + (dims[i] == 1 ? 0 : index[index.size() - rank() + i]);
+    }
+    return values[static_cast<std::size_t>(place)];
+  }
+  double at(Shape const& index) const { return const_cast<TestTensor&>(*this).at(index); }
+};
+using TestTensors = std::map<std::string, TestTensor>;
+
+class ReferenceInterpreter {
+ public:
+  explicit ReferenceInterpreter(::onnx::ModelProto const& model) : graph_(model.graph()) {
+    opset_ = model.opset_import(0).version();
+  }
+
+  TestTensors run(TestTensors const& inputs) {
+    values_ = inputs;
+    values_[""] = {};
+    for (auto const& tensor : graph_.initializer()) values_[tensor.name()] = tensor_of(tensor);
+    for (auto const& node : graph_.node()) run_node(node);
+    TestTensors result;
+    for (auto const& output : graph_.output()) result[output.name()] = values_.at(output.name());
+    return result;
+  }
+
+  static TestTensor tensor_of(::onnx::TensorProto const& tensor) {
+    TestTensor result(TestTensor::Shape(tensor.dims().begin(), tensor.dims().end()));
+    auto const take = [&]<class Scalar>(Scalar, auto const& typed) {
+      for (std::size_t i = 0; i < result.values.size(); ++i) {
+        Scalar value{};
+        if (tensor.has_raw_data()) {
+          std::memcpy(&value, tensor.raw_data().data() + i * sizeof(Scalar), sizeof(Scalar));
+        } else {
+          value = typed.Get(static_cast<int>(i));
+        }
+        result.values[i] = static_cast<double>(value);
+      }
+    };
+    if (tensor.data_type() == ::onnx::TensorProto::DOUBLE) take(double(), tensor.double_data());
+    if (tensor.data_type() == ::onnx::TensorProto::FLOAT) take(float(), tensor.float_data());
+    if (tensor.data_type() == ::onnx::TensorProto::INT64) take(std::int64_t(), tensor.int64_data());
+    return result;
+  }
+
+ private:
+  using Node = ::onnx::NodeProto;
+  using Shape = TestTensor::Shape;
+
+  static ::onnx::AttributeProto const* attribute(Node const& node, char const* name) {
+    for (auto const& attribute : node.attribute()) {
+      if (attribute.name() == name) return &attribute;
+    }
+    return nullptr;
+  }
+  static std::int64_t integer(Node const& node, char const* name, std::int64_t otherwise) {
+    return attribute(node, name) ? attribute(node, name)->i() : otherwise;
+  }
+  TestTensor const& in(Node const& node, int i) const {
+    return values_.at(i < node.input_size() ? node.input(i) : std::string());
+  }
+  bool has(Node const& node, int i) const { return i < node.input_size() && !node.input(i).empty(); }
+  // Of an attribute, or an input.
+  Shape list(Node const& node, char const* name, int input) const {
+    if (auto const* const found = attribute(node, name)) return {found->ints().begin(), found->ints().end()};
+    if (!has(node, input)) return {};
+    auto const& values = in(node, input).values;
+    return {values.begin(), values.end()};
+  }
+
+  void run_node(Node const& node) {
+    std::string const& op = node.op_type();
+    if (op == "Split") return run_split(node);
+    values_[node.output(0)] = value_of(node, op);
+  }
+
+  TestTensor value_of(Node const& node, std::string const& op) const {
+    static std::map<std::string, double (*)(double)> const functions{
+        {"Relu", [](double x) { return std::max(x, 0.0); }},
+        {"Tanh", [](double x) { return std::tanh(x); }},
+        {"Erf", [](double x) { return std::erf(x); }},
+        {"Sqrt", [](double x) { return std::sqrt(x); }},
+        {"Neg", [](double x) { return -x; }},
+        {"Reciprocal", [](double x) { return 1 / x; }},
+        {"Identity", [](double x) { return x; }},
+        {"Cast", [](double x) { return x; }},
+        {"Dropout", [](double x) { return x; }},
+        {"Sigmoid", [](double x) { return 1 / (1 + std::exp(-x)); }}};
+    static std::map<std::string, double (*)(double, double)> const combinations{{"Add", [](double x, double y) { return x + y; }},
+                                                                                {"Sub", [](double x, double y) { return x - y; }},
+                                                                                {"Mul", [](double x, double y) { return x * y; }},
+                                                                                {"Div", [](double x, double y) { return x / y; }},
+                                                                                {"Pow", [](double x, double y) { return std::pow(x, y); }},
+                                                                                {"Max", [](double x, double y) { return std::max(x, y); }}};
+    if (auto const found = functions.find(op); found != functions.end()) {
+      TestTensor y = in(node, 0);
+      for (double& value : y.values) value = found->second(value);
+      return y;
+    }
+    if (auto const found = combinations.find(op); found != combinations.end()) {
+      return combined(in(node, 0), in(node, 1), found->second);
+    }
+    if (op == "Constant") return tensor_of(attribute(node, "value")->t());
+    if (op == "MatMul") return product(in(node, 0), in(node, 1));
+    if (op == "Gemm") return gemm(node);
+    if (op == "Conv") return convolution(node);
+    if (op == "Gather") return gathered(node);
+    if (op == "Transpose") return transposed(in(node, 0), list(node, "perm", 99));
+    if (op == "Reshape") return reshaped(in(node, 0), list(node, "shape", 1));
+    if (op == "Flatten") {
+      auto const& x = in(node, 0);
+      std::size_t const cut = x.axis(integer(node, "axis", 1));
+      return reshaped(x, {x.product(0, cut), x.product(cut, x.rank())});
+    }
+    if (op == "Unsqueeze" || op == "Squeeze") return with_ones(in(node, 0), list(node, "axes", 1), op == "Unsqueeze");
+    if (op == "Shape") {
+      TestTensor y({static_cast<std::int64_t>(in(node, 0).rank())});
+      std::copy(in(node, 0).dims.begin(), in(node, 0).dims.end(), y.values.begin());
+      return y;
+    }
+    if (op == "Expand") {
+      auto const target = list(node, "", 1);
+      TestTensor const ones = [&] {
+        TestTensor t(target);
+        std::fill(t.values.begin(), t.values.end(), 1.0);
+        return t;
+      }();
+      return combined(in(node, 0), ones, [](double x, double y) { return x * y; });
+    }
+    if (op == "Concat") return concatenated(node);
+    if (op == "Slice") return sliced(node);
+    if (op == "ReduceMean" || op == "ReduceSum" || op == "ReduceMax") return reduced(node, op);
+    if (op == "Softmax" || op == "LayerNormalization" || op == "SimplifiedLayerNormalization" ||
+        op == "RMSNormalization") {
+      return normalized(node, op);
+    }
+    if (op == "BatchNormalization") return batch_norm(node);
+    throw std::invalid_argument("reference interpreter: no " + op);
+  }
+
+  static TestTensor combined(TestTensor const& a, TestTensor const& b, std::function<double(double, double)> const& f) {
+    Shape dims(std::max(a.rank(), b.rank()), 1);
+    for (auto const* x : {&a, &b}) {
+      for (std::size_t i = 1; i <= x->rank(); ++i) {
+        auto& length = dims[dims.size() - i];
+        length = length == 1 ? x->dims[x->rank() - i] : length;
+      }
+    }
+    TestTensor y(dims);
+    TestTensor::for_each_index(dims, [&](Shape const& index) { y.at(index) = f(a.at(index), b.at(index)); });
+    return y;
+  }
+  static TestTensor product(TestTensor const& a, TestTensor const& b) {
+    std::int64_t const inner = a.dims.back();
+    TestTensor a_rows = a, b_columns = b;  // of the axes in front alone
+    a_rows.dims.back() = 1;
+    b_columns.dims[b.rank() - 2] = 1;
+    a_rows.values.resize(static_cast<std::size_t>(a_rows.size()));
+    b_columns.values.resize(static_cast<std::size_t>(b_columns.size()));
+    TestTensor y = combined(a_rows, b_columns, [](double, double) { return 0.0; });
+    TestTensor::for_each_index(y.dims, [&](Shape const& index) {
+      Shape at_a = index, at_b = index;
+      for (std::int64_t k = 0; k < inner; ++k) {
+        at_a.back() = k;
+        at_b[index.size() - 2] = k;
+        y.at(index) += a.at(at_a) * b.at(at_b);
+      }
+    });
+    return y;
+  }
+  TestTensor gemm(Node const& node) const {
+    auto const flipped = [&](int i, char const* name) {
+      return integer(node, name, 0) != 0 ? transposed(in(node, i), {1, 0}) : in(node, i);
+    };
+    TestTensor const y = product(flipped(0, "transA"), flipped(1, "transB"));
+    return has(node, 2) ? combined(y, in(node, 2), [](double x, double b) { return x + b; }) : y;
+  }
+  // Stride 1, any number of axes; pads in front and behind alike.
+  TestTensor convolution(Node const& node) const {
+    auto const &x = in(node, 0), &w = in(node, 1);
+    std::size_t const axes = x.rank() - 2;
+    Shape pads = list(node, "pads", 99);
+    pads.resize(2 * axes, 0);
+    std::int64_t const groups = integer(node, "group", 1), out = w.dims[0], in_group = w.dims[1];
+    Shape dims{x.dims[0], out}, taps(w.dims.begin() + 2, w.dims.end());
+    for (std::size_t i = 0; i < axes; ++i) dims.push_back(x.dims[i + 2] + pads[i] + pads[i + axes] - taps[i] + 1);
+    TestTensor y(dims);
+    TestTensor::for_each_index(dims, [&](Shape const& index) {
+      double sum = has(node, 2) ? in(node, 2).values[static_cast<std::size_t>(index[1])] : 0;
+      for (std::int64_t c = 0; c < in_group; ++c) {
+        TestTensor::for_each_index(taps, [&](Shape const& tap) {
+          Shape at_x{index[0], index[1] / (out / groups) * in_group + c}, at_w{index[1], c};
+          for (std::size_t i = 0; i < axes; ++i) {
+            at_x.push_back(index[i + 2] + tap[i] - pads[i]);
+            at_w.push_back(tap[i]);
+            if (at_x.back() < 0 || at_x.back() >= x.dims[i + 2]) return;
+          }
+          sum += x.at(at_x) * w.at(at_w);
+        });
+      }
+      y.at(index) = sum;
+    });
+    return y;
+  }
+  TestTensor gathered(Node const& node) const {
+    auto const &x = in(node, 0), &places = in(node, 1);
+    std::size_t const axis = x.axis(integer(node, "axis", 0));
+    Shape dims(x.dims.begin(), x.dims.begin() + static_cast<std::ptrdiff_t>(axis));
+    dims.insert(dims.end(), places.dims.begin(), places.dims.end());
+    dims.insert(dims.end(), x.dims.begin() + static_cast<std::ptrdiff_t>(axis) + 1, x.dims.end());
+    TestTensor y(dims);
+    TestTensor::for_each_index(dims, [&](Shape const& index) {
+      auto const middle = index.begin() + static_cast<std::ptrdiff_t>(axis);
+      auto const behind = middle + static_cast<std::ptrdiff_t>(places.rank());
+      Shape at(index.begin(), middle);
+      auto const place = static_cast<std::int64_t>(places.at(Shape(middle, behind)));
+      at.push_back(place < 0 ? place + x.dims[axis] : place);
+      at.insert(at.end(), behind, index.end());
+      y.at(index) = x.at(at);
+    });
+    return y;
+  }
+  static TestTensor transposed(TestTensor const& x, Shape perm) {
+    if (perm.empty()) {
+      for (std::size_t i = x.rank(); i-- > 0;) perm.push_back(static_cast<std::int64_t>(i));
+    }
+    Shape dims;
+    for (auto const axis : perm) dims.push_back(x.dims[static_cast<std::size_t>(axis)]);
+    TestTensor y(dims);
+    TestTensor::for_each_index(dims, [&](Shape const& index) {
+      Shape at(index.size());
+      for (std::size_t i = 0; i < perm.size(); ++i) at[static_cast<std::size_t>(perm[i])] = index[i];
+      y.at(index) = x.at(at);
+    });
+    return y;
+  }
+  static TestTensor reshaped(TestTensor x, Shape dims) {
+    std::int64_t known = 1, *rest = nullptr;
+    for (std::size_t i = 0; i < dims.size(); ++i) {
+      if (dims[i] == 0) dims[i] = x.dims[i];
+      if (dims[i] < 0) rest = &dims[i];
+      if (dims[i] > 0) known *= dims[i];
+    }
+    if (rest) *rest = x.size() / known;
+    x.dims = std::move(dims);
+    if (x.size() != static_cast<std::int64_t>(x.values.size())) throw std::invalid_argument("reshape: sizes differ");
+    return x;
+  }
+  static TestTensor with_ones(TestTensor x, Shape axes, bool inserts) {
+    std::size_t const rank = x.rank() + (inserts ? axes.size() : 0);
+    for (auto& axis : axes) axis = axis < 0 ? axis + static_cast<std::int64_t>(rank) : axis;
+    std::sort(axes.begin(), axes.end());
+    if (!inserts) std::reverse(axes.begin(), axes.end());
+    for (auto const axis : axes) {
+      auto const place = x.dims.begin() + axis;
+      inserts ? x.dims.insert(place, 1) : x.dims.erase(place);
+    }
+    return x;
+  }
+  TestTensor concatenated(Node const& node) const {
+    std::size_t const axis = in(node, 0).axis(integer(node, "axis", 0));
+    Shape dims = in(node, 0).dims;
+    for (int i = 1; i < node.input_size(); ++i) dims[axis] += in(node, i).dims[axis];
+    TestTensor y(dims);
+    std::int64_t begin = 0;
+    for (int i = 0; i < node.input_size(); ++i) {
+      TestTensor::for_each_index(in(node, i).dims, [&](Shape index) {
+        double const value = in(node, i).at(index);
+        index[axis] += begin;
+        y.at(index) = value;
+      });
+      begin += in(node, i).dims[axis];
+    }
+    return y;
+  }
+  static TestTensor part(TestTensor const& x, std::size_t axis, std::int64_t begin, std::int64_t end) {
+    Shape dims = x.dims;
+    dims[axis] = end - begin;
+    TestTensor y(dims);
+    TestTensor::for_each_index(dims, [&](Shape index) {
+      Shape const to = index;
+      index[axis] += begin;
+      y.at(to) = x.at(index);
+    });
+    return y;
+  }
+  TestTensor sliced(Node const& node) const {
+    TestTensor y = in(node, 0);
+    Shape const starts = list(node, "starts", 1), ends = list(node, "ends", 2), axes = list(node, "axes", 3);
+    for (std::size_t i = 0; i < starts.size(); ++i) {
+      std::size_t const axis = y.axis(axes.empty() ? static_cast<std::int64_t>(i) : axes[i]);
+      auto const place = [&](std::int64_t at) {
+        return std::clamp<std::int64_t>(at < 0 ? at + y.dims[axis] : at, 0, y.dims[axis]);
+      };
+      y = part(y, axis, place(starts[i]), place(ends[i]));
+    }
+    return y;
+  }
+  void run_split(Node const& node) {
+    TestTensor const x = in(node, 0);
+    std::size_t const axis = x.axis(integer(node, "axis", 0));
+    Shape lengths = list(node, "split", 1);
+    if (lengths.empty())
+      lengths.assign(static_cast<std::size_t>(node.output_size()), x.dims[axis] / node.output_size());
+    std::int64_t begin = 0;
+    for (int k = 0; k < node.output_size(); ++k) {
+      std::int64_t const end = begin + lengths[static_cast<std::size_t>(k)];
+      values_[node.output(k)] = part(x, axis, begin, end);
+      begin = end;
+    }
+  }
+  TestTensor reduced(Node const& node, std::string const& op) const {
+    auto const& x = in(node, 0);
+    Shape dims = x.dims, axes = list(node, "axes", 1);
+    double count = 1;
+    for (auto& axis : axes) {
+      axis = static_cast<std::int64_t>(x.axis(axis));
+      count *= static_cast<double>(x.dims[static_cast<std::size_t>(axis)]);
+      dims[static_cast<std::size_t>(axis)] = 1;
+    }
+    TestTensor y(dims);
+    bool const is_max = op == "ReduceMax";
+    if (is_max) std::fill(y.values.begin(), y.values.end(), -std::numeric_limits<double>::infinity());
+    TestTensor::for_each_index(x.dims, [&](Shape const& index) {
+      y.at(index) = is_max ? std::max(y.at(index), x.at(index)) : y.at(index) + x.at(index);
+    });
+    if (op == "ReduceMean") {
+      for (double& value : y.values) value /= count;
+    }
+    return integer(node, "keepdims", 1) != 0 ? y : with_ones(y, axes, false);
+  }
+  // One axis: softmax's, or the last of norms.
+  TestTensor normalized(Node const& node, std::string const& op) const {
+    TestTensor y = in(node, 0);
+    std::size_t const axis = y.axis(integer(node, "axis", -1));
+    double const epsilon =
+        attribute(node, "epsilon") ? static_cast<double>(attribute(node, "epsilon")->f()) : double{1e-5F};
+    Shape dims = y.dims;
+    dims[axis] = 1;
+    auto const length = y.dims[axis];
+    TestTensor::for_each_index(dims, [&](Shape index) {
+      auto const each = [&](auto action) {
+        for (index[axis] = 0; index[axis] < length; ++index[axis]) action(y.at(index));
+        index[axis] = 0;
+      };
+      if (op == "Softmax") {
+        double sum = 0;
+        each([&](double& value) { sum += value = std::exp(value); });
+        each([&](double& value) { value /= sum; });
+        return;
+      }
+      double mean = 0, square = 0;
+      if (op == "LayerNormalization") each([&](double value) { mean += value / static_cast<double>(length); });
+      each([&](double value) { square += (value - mean) * (value - mean) / static_cast<double>(length); });
+      each([&](double& value) { value = (value - mean) / std::sqrt(square + epsilon); });
+    });
+    if (op == "Softmax") return y;
+    y = combined(y, in(node, 1), [](double x, double gamma) { return x * gamma; });
+    return has(node, 2) ? combined(y, in(node, 2), [](double x, double beta) { return x + beta; }) : y;
+  }
+  TestTensor batch_norm(Node const& node) const {
+    TestTensor y = in(node, 0);
+    double const epsilon =
+        attribute(node, "epsilon") ? static_cast<double>(attribute(node, "epsilon")->f()) : double{1e-5F};
+    TestTensor::for_each_index(y.dims, [&](Shape const& index) {
+      auto const c = static_cast<std::size_t>(index[1]);
+      auto const parameter = [&](int i) { return in(node, i).values[c]; };
+      y.at(index) = (y.at(index) - parameter(3)) / std::sqrt(parameter(4) + epsilon) * parameter(1) + parameter(2);
+    });
+    return y;
+  }
+
+  ::onnx::GraphProto const& graph_;
+  std::int64_t opset_ = 0;
+  TestTensors values_;
+};
+
+inline TestTensors run_model(::onnx::ModelProto const& model, TestTensors const& inputs) {
+  return ReferenceInterpreter(model).run(inputs);
+}
+// The largest difference, relative to the largest value, of all outputs; to 1 where that is smaller, since an output
+// that is zero but for rounding (a mean of normalized values) has nothing to be relative to.
+inline double difference(TestTensors const& a, TestTensors const& b) {
+  double worst = 0;
+  for (auto const& [name, x] : a) {
+    TestTensor const& y = b.at(name);
+    if (x.dims != y.dims) return std::numeric_limits<double>::infinity();
+    double largest = 1, apart = 0;
+    for (std::size_t i = 0; i < x.values.size(); ++i) {
+      if (!std::isfinite(x.values[i])) continue;
+      if (!std::isfinite(y.values[i])) return std::numeric_limits<double>::infinity();
+      largest = std::max(largest, std::abs(x.values[i]));
+      apart = std::max(apart, std::abs(x.values[i] - y.values[i]));
+    }
+    worst = std::max(worst, apart / largest);
+  }
+  return worst;
+}
+inline TestTensor random_tensor(TestTensor::Shape dims, std::uint64_t seed) {
+  TestTensor result(std::move(dims));
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> numbers(0.2, 1);
+  for (double& value : result.values) value = numbers(random);
+  return result;
+}
+
+}  // namespace foldnorm::testing
