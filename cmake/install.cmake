@@ -1,8 +1,10 @@
-# What `cmake --install` puts in place: the headers and a package that find_package(foldnorm) finds.
+# What `cmake --install` puts in place: the headers, a package that find_package(foldnorm) finds and one for pkg-config;
+# and, as a component `tools` of its own, the programs.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/foldnorm)
+set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/foldnorm)  # the same for every architecture
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME headers)
 install(TARGETS foldnorm EXPORT foldnorm FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT foldnorm NAMESPACE foldnorm:: FILE foldnorm-targets.cmake DESTINATION ${package_dir})
 if(TARGET foldnorm_safetensors)
@@ -21,6 +23,30 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/foldnorm-config-version.c
   COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/foldnorm-config.cmake ${PROJECT_BINARY_DIR}/foldnorm-config-version.cmake
   DESTINATION ${package_dir})
+# The prefix is found from where the file lies, so that an installed tree may be moved.
+set(pc_dir ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+file(RELATIVE_PATH foldnorm_pc_prefix /prefix/${pc_dir} /prefix)
+string(REGEX REPLACE "/$" "" foldnorm_pc_prefix "${foldnorm_pc_prefix}")
+configure_file(${CMAKE_CURRENT_LIST_DIR}/foldnorm.pc.in ${PROJECT_BINARY_DIR}/foldnorm.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/foldnorm.pc DESTINATION ${pc_dir})
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 if(TARGET fold_graph)
-  install(TARGETS fold_graph RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(TARGETS fold_graph RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
 endif()
+
+# `cpack -G DEB`: one package of the headers, the same for every architecture.
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME libfoldnorm-dev)
+set(CPACK_PACKAGE_VENDOR "The foldnorm developers")
+set(CPACK_PACKAGE_CONTACT "The foldnorm developers")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_COMPONENTS_ALL headers)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_COMPONENTS_GROUPING ALL_COMPONENTS_IN_ONE)
+set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE all)
+set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "libeigen3-dev (>= 3.4)")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "nlohmann-json3-dev")
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+include(CPack)

@@ -1,15 +1,41 @@
-# The consumer project against an installed copy, as a subdirectory, and with plain -I.
+# The consumer project against an installed copy (by find_package and by pkg-config), against what a Debian package of it
+# unpacks to, as a subdirectory, and with plain -I.
 set(consumer_prefix ${CMAKE_CURRENT_BINARY_DIR}/consumer/prefix)
 add_test(NAME consumer/install
   COMMAND ${CMAKE_COMMAND} --install ${PROJECT_BINARY_DIR} --prefix ${consumer_prefix})
 set_tests_properties(consumer/install PROPERTIES FIXTURES_SETUP installed_foldnorm)
 
-foreach(way package subdirectory include)
-  add_test(NAME consumer/${way} COMMAND ${CMAKE_CTEST_COMMAND}
-    --build-and-test ${CMAKE_CURRENT_SOURCE_DIR}/consumer ${CMAKE_CURRENT_BINARY_DIR}/consumer/${way}
+# foldnorm_add_consumer_test(NAME WAY PREFIX [PROGRAM])
+function(foldnorm_add_consumer_test name way prefix)
+  set(program main.cpp)
+  if(ARGC GREATER 3)
+    set(program ${ARGV3})
+  endif()
+  add_test(NAME consumer/${name} COMMAND ${CMAKE_CTEST_COMMAND}
+    --build-and-test ${CMAKE_CURRENT_SOURCE_DIR}/consumer ${CMAKE_CURRENT_BINARY_DIR}/consumer/${name}
     --build-generator ${CMAKE_GENERATOR}
-    --build-options -DFOLDNORM_FROM=${way} -DFOLDNORM_SOURCE=${PROJECT_SOURCE_DIR} -DCMAKE_PREFIX_PATH=${consumer_prefix}
+    --build-options -DFOLDNORM_FROM=${way} -DFOLDNORM_PROGRAM=${program} -DFOLDNORM_SOURCE=${PROJECT_SOURCE_DIR}
+                    -DCMAKE_PREFIX_PATH=${prefix}
                     -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS}
     --test-command ${CMAKE_CTEST_COMMAND} --output-on-failure)
+endfunction()
+foreach(way package subdirectory include)
+  foldnorm_add_consumer_test(${way} ${way} ${consumer_prefix})
 endforeach()
-set_tests_properties(consumer/package PROPERTIES FIXTURES_REQUIRED installed_foldnorm)
+set(needs_installed consumer/package)
+find_package(PkgConfig QUIET)
+if(PKG_CONFIG_FOUND)
+  foldnorm_add_consumer_test(pkgconfig pkgconfig ${consumer_prefix} small.cpp)
+  list(APPEND needs_installed consumer/pkgconfig)
+endif()
+set_tests_properties(${needs_installed} PROPERTIES FIXTURES_REQUIRED installed_foldnorm)
+
+find_program(FOLDNORM_DPKG_DEB dpkg-deb)
+if(FOLDNORM_DPKG_DEB)
+  set(consumer_deb ${CMAKE_CURRENT_BINARY_DIR}/consumer/deb_package)
+  add_test(NAME consumer/deb_package COMMAND ${CMAKE_COMMAND} -DBUILD=${PROJECT_BINARY_DIR} -DTO=${consumer_deb}
+    -DDPKG_DEB=${FOLDNORM_DPKG_DEB} -P ${CMAKE_CURRENT_SOURCE_DIR}/consumer_deb.cmake)
+  set_tests_properties(consumer/deb_package PROPERTIES FIXTURES_SETUP unpacked_foldnorm)
+  foldnorm_add_consumer_test(deb package ${consumer_deb}/usr small.cpp)
+  set_tests_properties(consumer/deb PROPERTIES FIXTURES_REQUIRED unpacked_foldnorm)
+endif()
