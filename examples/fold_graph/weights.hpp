@@ -2,6 +2,7 @@
 // fold_graph/weights.hpp -- a graph's parameters in a safetensors file: run them, fold them, write them.
 #pragma once
 
+#include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/graph/certificate.hpp>
 #include <foldnorm/graph/fold_norms.hpp>
 #include <foldnorm/graph/fold_report.hpp>
@@ -9,7 +10,6 @@
 #include <foldnorm/graph/parameters_to_fold.hpp>
 #include <foldnorm/graph/random_values.hpp>
 #include <foldnorm/graph/text.hpp>
-#include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/safetensors/safetensors_file.hpp>
 #include <foldnorm/safetensors/stored_parameters.hpp>
 #include <foldnorm/safetensors/write_parameters.hpp>

@@ -2,9 +2,9 @@
 // training/save_model.hpp -- a trained model as files: its layer graph as text, its parameters as safetensors.
 #pragma once
 
+#include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/text.hpp>
-#include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/safetensors/write_parameters.hpp>
 
 #include "fold_model.hpp"

@@ -67,7 +67,8 @@ TEST_CASE("golden: what lies between, GV-1") {
   CHECK(difference(group.sigma, golden("GV-1/Sigma")) <= golden_tolerance);
   CHECK(std::abs(group.normalized.trace - golden.number("GV-1/t")) <= golden_tolerance);
   for (int k = 1; k <= 5; ++k) {
-    CHECK(difference(group.state.iterates.p[std::size_t(k)], golden("GV-1/P_" + std::to_string(k))) <= golden_tolerance);
+    CHECK(difference(group.state.iterates.p[std::size_t(k)], golden("GV-1/P_" + std::to_string(k))) <=
+          golden_tolerance);
   }
   double const t = group.normalized.trace;
   CHECK(difference(group.normalized.p / std::sqrt(t), golden("GV-1/W")) <= golden_tolerance);

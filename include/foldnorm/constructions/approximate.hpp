@@ -14,6 +14,7 @@
 #include <foldnorm/constructions/detail/unit_layer.hpp>
 #include <foldnorm/constructions/required_groups.hpp>
 #include <foldnorm/constructions/units.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/layers/sequential.hpp>
 
@@ -45,7 +46,8 @@ inline Matrix<double> sample_function(std::function<double(double)> const& f, Li
   for (Index k = 0; k < points; ++k) {
     double const x = interval.begin + interval.length() * ((static_cast<double>(k) + first) / n), value = f(x);
     auto const refuse = [&](std::string const& fault) {
-      throw std::invalid_argument("approximate: f(" + std::to_string(x) + ") is " + std::to_string(value) + fault);
+      detail::raise<std::invalid_argument>("approximate: f(" + std::to_string(x) + ") is " + std::to_string(value) +
+                                           fault);
     };
     if (!std::isfinite(value)) refuse("");
     values(0, k) = value;
@@ -90,8 +92,8 @@ inline Approximant approximate(std::function<double(double)> const& f, Lipschitz
   double const largest = std::max(std::abs(interval.begin), std::abs(interval.end));
   double const finest = soft ? options.softness * h : h;
   if (required.groups > 0 && !(finest >= 64 * std::numeric_limits<double>::epsilon() * largest)) {
-    throw std::invalid_argument("approximate: " + std::to_string(cells) +
-                                " cells of the interval are too narrow for doubles of its size");
+    detail::raise<std::invalid_argument>("approximate: " + std::to_string(cells) +
+                                         " cells of the interval are too narrow for doubles of its size");
   }
   Approximant result{.bound = interval.lipschitz * h * error_per_cell(options),
                      .cells = cells,

@@ -14,6 +14,7 @@
 #include <foldnorm/constructions/required_groups.hpp>
 #include <foldnorm/constructions/units.hpp>
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/layers/linear.hpp>
 #include <foldnorm/layers/sequential.hpp>
@@ -54,7 +55,7 @@ inline GridApproximant approximate_on_grid(std::function<double(Vector<double> c
                                            Index max_weights = Index{1} << 27) {
   char const* const function = "approximate_on_grid";
   Index const n = cube.dimensions;
-  if (n < 1) throw std::invalid_argument(std::string(function) + ": dimensions is " + std::to_string(n));
+  if (n < 1) detail::raise<std::invalid_argument>(std::string(function) + ": dimensions is " + std::to_string(n));
   detail::check_interval({.lipschitz = cube.lipschitz}, function);
   detail::check_tolerance(epsilon, function);
   double const axes = static_cast<double>(n);
@@ -62,9 +63,9 @@ inline GridApproximant approximate_on_grid(std::function<double(Vector<double> c
   double const cells = detail::cell_count(cube.lipschitz * diameter / (2 * epsilon));
   double const weights = 4 * std::pow(cells, axes) * axes * (cells - 1);
   if (!(weights <= static_cast<double>(max_weights))) {
-    throw std::invalid_argument(std::string(function) + ": " + std::to_string(cells) + " cells on each of " +
-                                std::to_string(n) + " axes take " + std::to_string(weights) + " weights, " +
-                                std::to_string(max_weights) + " are allowed (max_weights)");
+    detail::raise<std::invalid_argument>(std::string(function) + ": " + std::to_string(cells) + " cells on each of " +
+                                         std::to_string(n) + " axes take " + std::to_string(weights) + " weights, " +
+                                         std::to_string(max_weights) + " are allowed (max_weights)");
   }
   Index const k = static_cast<Index>(cells);
   Index boxes = 1;
@@ -78,8 +79,8 @@ inline GridApproximant approximate_on_grid(std::function<double(Vector<double> c
     for (Index i = 0, rest = b; i < n; ++i, rest /= k) centre(i) = (static_cast<double>(rest % k) + 0.5) / cells;
     values(0, b) = f(centre);
     if (!std::isfinite(values(0, b))) {
-      throw std::invalid_argument(std::string(function) + ": f is " + std::to_string(values(0, b)) +
-                                  " at the centre of box " + std::to_string(b));
+      detail::raise<std::invalid_argument>(std::string(function) + ": f is " + std::to_string(values(0, b)) +
+                                           " at the centre of box " + std::to_string(b));
     }
   }
   if (k == 1) {

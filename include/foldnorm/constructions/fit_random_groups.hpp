@@ -14,6 +14,7 @@
 #include <foldnorm/constructions/detail/unit_layer.hpp>
 #include <foldnorm/constructions/units.hpp>
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/layers/sequential.hpp>
 
@@ -45,7 +46,9 @@ struct RandomGroupsFit {
 namespace detail {
 
 inline void check_random_groups(RandomGroupsOptions const& options) {
-  auto const refuse = [](char const* what) { throw std::invalid_argument(std::string("fit_random_groups: ") + what); };
+  auto const refuse = [](char const* what) {
+    detail::raise<std::invalid_argument>(std::string("fit_random_groups: ") + what);
+  };
   if (options.groups < 1) refuse("groups is less than 1");
   if (options.norm_size < 3) refuse("norm_size is less than 3: no room for a radius");
   check_epsilon(options.eps, "fit_random_groups");

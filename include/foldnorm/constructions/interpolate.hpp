@@ -10,6 +10,7 @@
 #include <foldnorm/constructions/detail/unit_layer.hpp>
 #include <foldnorm/constructions/units.hpp>
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/layers/sequential.hpp>
 
@@ -105,9 +106,9 @@ inline Interpolant interpolate(ConstMatrixRef<double> const& samples, ConstMatri
   detail::SampleLine const along = detail::widest_line(samples, values, options);
   if (!(along.gap > along.resolution)) {
     bool const same = samples.col(along.left) == samples.col(along.right);
-    throw std::invalid_argument("interpolate: samples " + std::to_string(along.left) + " and " +
-                                std::to_string(along.right) + " have different values and are " +
-                                (same ? "equal" : "too close to be told apart"));
+    detail::raise<std::invalid_argument>("interpolate: samples " + std::to_string(along.left) + " and " +
+                                         std::to_string(along.right) + " have different values and are " +
+                                         (same ? "equal" : "too close to be told apart"));
   }
   // The pieces: runs of one value.
   std::vector<Index> first{along.order[0]};  // sample of each piece

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 
 #include <stdexcept>
@@ -25,8 +26,8 @@ namespace detail {
 
 inline void check_groups(Index groups, Index features, char const* function) {
   if (groups < 1 || features % groups != 0) {
-    throw std::invalid_argument(std::string(function) + ": groups is " + std::to_string(groups) +
-                                ", expected a divisor of the " + std::to_string(features) + " features");
+    detail::raise<std::invalid_argument>(std::string(function) + ": groups is " + std::to_string(groups) +
+                                         ", expected a divisor of the " + std::to_string(features) + " features");
   }
 }
 

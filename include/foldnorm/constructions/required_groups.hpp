@@ -13,6 +13,7 @@
 
 #include <foldnorm/constructions/units.hpp>
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 
 #include <algorithm>
@@ -47,7 +48,9 @@ struct RequiredGroups {
 namespace detail {
 
 inline void check_interval(LipschitzInterval const& interval, char const* function) {
-  auto const refuse = [&](std::string const& fault) { throw std::invalid_argument(function + (": " + fault)); };
+  auto const refuse = [&](std::string const& fault) {
+    detail::raise<std::invalid_argument>(function + (": " + fault));
+  };
   if (!(std::isfinite(interval.begin) && std::isfinite(interval.end) && interval.begin < interval.end &&
         std::isfinite(interval.length()))) {
     refuse("interval from " + std::to_string(interval.begin) + " to " + std::to_string(interval.end) +
@@ -60,8 +63,8 @@ inline void check_interval(LipschitzInterval const& interval, char const* functi
 
 inline void check_tolerance(double epsilon, char const* function) {
   if (!(std::isfinite(epsilon) && epsilon > 0)) {
-    throw std::invalid_argument(std::string(function) + ": epsilon is " + std::to_string(epsilon) +
-                                ", expected a finite number > 0");
+    detail::raise<std::invalid_argument>(std::string(function) + ": epsilon is " + std::to_string(epsilon) +
+                                         ", expected a finite number > 0");
   }
 }
 
@@ -72,8 +75,9 @@ inline double cell_count(double x) {
 }
 
 [[noreturn]] inline void refuse_neurons(char const* function, double neurons, Index most) {
-  throw std::invalid_argument(std::string(function) + ": " + std::to_string(neurons) + " neurons would be needed, " +
-                              std::to_string(most) + " are allowed (max_neurons)");
+  detail::raise<std::invalid_argument>(std::string(function) + ": " + std::to_string(neurons) +
+                                       " neurons would be needed, " + std::to_string(most) +
+                                       " are allowed (max_neurons)");
 }
 
 }  // namespace detail

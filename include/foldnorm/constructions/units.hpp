@@ -13,6 +13,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 
 #include <cmath>
@@ -76,7 +77,8 @@ inline double unit_eps(UnitOptions const& options) {
 // eps (its step is always hard).
 inline void check_unit_options(UnitOptions const& options, char const* function) {
   auto const refuse = [&](std::string const& fault) {
-    throw std::invalid_argument(std::string(function) + ": " + std::string(to_string(options.kind)) + ": " + fault);
+    detail::raise<std::invalid_argument>(std::string(function) + ": " + std::string(to_string(options.kind)) + ": " +
+                                         fault);
   };
   if (options.max_neurons < 1) refuse("max_neurons is " + std::to_string(options.max_neurons));
   if (options.kind == UnitKind::relu) return;

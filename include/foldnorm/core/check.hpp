@@ -4,6 +4,7 @@
 // Every message names the function and its arguments and gives both shapes: "center: x, y: 7x5 vs 7x6".
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 
 #include <algorithm>
@@ -44,14 +45,16 @@ namespace detail {
 [[noreturn]] __attribute__((cold, noinline)) inline void throw_shape_error(Index rows, Index columns, Index other_rows,
                                                                            Index other_columns,
                                                                            ArgumentNames const& what) {
-  throw shape_error(what.text() + ": " + shape_text(rows, columns) + " vs " + shape_text(other_rows, other_columns));
+  detail::raise<shape_error>(what.text() + ": " + shape_text(rows, columns) + " vs " +
+                             shape_text(other_rows, other_columns));
 }
 [[noreturn]] __attribute__((cold, noinline)) inline void throw_size_error(Index actual, Index expected,
                                                                           ArgumentNames const& what) {
-  throw shape_error(what.text() + ": size " + std::to_string(actual) + ", expected " + std::to_string(expected));
+  detail::raise<shape_error>(what.text() + ": size " + std::to_string(actual) + ", expected " +
+                             std::to_string(expected));
 }
 [[noreturn]] __attribute__((cold, noinline)) inline void throw_invalid(ArgumentNames const& what, char const* fault) {
-  throw std::invalid_argument(what.text() + fault);
+  detail::raise<std::invalid_argument>(what.text() + fault);
 }
 
 }  // namespace detail
@@ -71,8 +74,8 @@ inline void check_size(Index actual, Index expected, ArgumentNames const& what) 
 template <real_scalar Scalar>
 void check_epsilon(Scalar eps, char const* function) {
   if (!(std::isfinite(eps) && eps >= 0)) [[unlikely]] {
-    throw std::invalid_argument(std::string(function) + ": eps is " + std::to_string(eps) +
-                                ", expected a finite number >= 0");
+    detail::raise<std::invalid_argument>(std::string(function) + ": eps is " + std::to_string(eps) +
+                                         ", expected a finite number >= 0");
   }
 }
 

@@ -2,6 +2,8 @@
 // foldnorm/files/atomic_file.hpp -- a file that is there in full, or not at all. POSIX.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -72,7 +74,7 @@ class AtomicFile {
 
  private:
   [[noreturn]] void fail() const {
-    throw std::runtime_error(path_.string() + ": cannot be written: " + std::strerror(errno));
+    detail::raise<std::runtime_error>(path_.string() + ": cannot be written: " + std::strerror(errno));
   }
   [[noreturn]] void fail_and_remove() {  // in the constructor, after which no destructor runs
     int const error = errno;

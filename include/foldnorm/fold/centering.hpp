@@ -15,6 +15,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/rounding.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/fold/interval.hpp>
@@ -104,9 +105,9 @@ void check_foldable_values(WeightLayout<Scalar> const& weight, double factor, ch
     for (Index i = 0; i < weight.outputs; ++i) {
       double const value = static_cast<double>(weight.fibre(f)[i * weight.output_stride]);
       if (!(std::abs(value) * factor <= limit)) {
-        throw std::invalid_argument(std::string(what) + " holds " + std::to_string(value) + " at output " +
-                                    std::to_string(i) + " of column " + std::to_string(f) +
-                                    ": only finite weights within a quarter of the type's range can be centered");
+        detail::raise<std::invalid_argument>(
+            std::string(what) + " holds " + std::to_string(value) + " at output " + std::to_string(i) + " of column " +
+            std::to_string(f) + ": only finite weights within a quarter of the type's range can be centered");
       }
     }
   }
@@ -116,9 +117,9 @@ inline void check_parts(std::span<Interval const> parts, Index outputs) {
   Index end = 0;
   for (Interval const& part : parts) {
     if (part.begin < end || part.end <= part.begin || part.end > outputs) {
-      throw std::invalid_argument("fold_centering: part " + std::to_string(part.begin) + ":" +
-                                  std::to_string(part.end) +
-                                  " is empty, out of order or outside of 0:" + std::to_string(outputs));
+      detail::raise<std::invalid_argument>("fold_centering: part " + std::to_string(part.begin) + ":" +
+                                           std::to_string(part.end) +
+                                           " is empty, out of order or outside of 0:" + std::to_string(outputs));
     }
     end = part.end;
   }

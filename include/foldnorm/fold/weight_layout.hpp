@@ -7,6 +7,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 
 #include <concepts>
@@ -84,7 +85,8 @@ auto bias_layout(B& b, Index outputs, char const* function) {
 
 inline void check_counts(char const* function, std::initializer_list<Index> counts) {
   for (Index const count : counts) {
-    if (count < 0) throw std::invalid_argument(std::string(function) + ": negative size " + std::to_string(count));
+    if (count < 0)
+      detail::raise<std::invalid_argument>(std::string(function) + ": negative size " + std::to_string(count));
   }
 }
 

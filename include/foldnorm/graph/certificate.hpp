@@ -7,6 +7,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/graph/evaluate.hpp>
 #include <foldnorm/graph/fold_norms.hpp>
 #include <foldnorm/graph/graph.hpp>
@@ -70,13 +71,13 @@ Certificate certify(Graph const& original, Parameters const& parameters, FoldedM
   Certificate certificate;
   for (Node const& node : folded.graph.nodes()) {
     if (node.op == Operator::output && !before.contains(node.name)) {
-      throw std::invalid_argument("certify: the original graph has no output " + node.name);
+      detail::raise<std::invalid_argument>("certify: the original graph has no output " + node.name);
     }
   }
   for (auto const& [name, expected] : before) {
     auto const id = folded.graph.find_node(name);
     if (!id || folded.graph.node(*id).op != Operator::output) {
-      throw std::invalid_argument("certify: the folded graph has no output " + name);
+      detail::raise<std::invalid_argument>("certify: the folded graph has no output " + name);
     }
     check_same_shape(value(*id), expected, ("certify: output " + name + ", folded and original").c_str());
     double const absolute = detail::largest_coefficient(value(*id) - expected);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/parameters.hpp>
 #include <foldnorm/graph/token_counts.hpp>
@@ -253,7 +254,7 @@ class Evaluation {
       case Operator::opaque:
         break;  // refused while counting tokens
     }
-    throw graph_error(node_text(node) + ": cannot be evaluated");
+    detail::raise<graph_error>(node_text(node) + ": cannot be evaluated");
   }
 
   Graph const& graph_;

@@ -9,6 +9,7 @@
 // difference. Sound; complete outside the exceptions that docs/folding.md lists. Foldable LayerNorm (arXiv:2605.14521).
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/graph/affine_moves.hpp>
 #include <foldnorm/graph/blame.hpp>
 #include <foldnorm/graph/fold_facts.hpp>
@@ -34,7 +35,7 @@ namespace foldnorm {
 // on names or on the order of statements.
 inline FoldReport find_foldable_norms(Graph const& graph, FoldOptions const& options = {}) {
   if (options.affine && options.mode == FoldMode::training) {
-    throw std::invalid_argument(
+    detail::raise<std::invalid_argument>(
         "find_foldable_norms: options: affine in training: gamma and the weights that read it are trained apart");
   }
   detail::FoldFacts facts(graph, options);

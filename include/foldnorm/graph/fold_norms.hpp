@@ -12,6 +12,7 @@
 // In this order where they meet in one weight: W' = P diag(s) (W diag(gamma)), b' = P (s .* (W beta + b) + t).
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/fold/affine.hpp>
 #include <foldnorm/fold/centering.hpp>
 #include <foldnorm/graph/fold_report.hpp>
@@ -75,7 +76,7 @@ class Folding {
 
  private:
   static void require_report(bool holds, std::string const& what) {
-    if (!holds) throw std::invalid_argument("fold_norms: the report is not one of this graph: " + what);
+    if (!holds) detail::raise<std::invalid_argument>("fold_norms: the report is not one of this graph: " + what);
   }
   bool is_node(NodeId id) const { return id.index >= 0 && static_cast<std::size_t>(id.index) < graph_.nodes().size(); }
   bool is_layer(NodeId id) const {

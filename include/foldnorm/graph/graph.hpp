@@ -12,6 +12,7 @@
 // docs/layer_graph_format.md.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/graph/checks.hpp>
 #include <foldnorm/graph/node.hpp>
 #include <foldnorm/graph/operators.hpp>
@@ -221,8 +222,8 @@ inline void Graph::check_parameter(Node const& node, Key role, std::string const
     auto const text = [](detail::ParameterShape s) {
       return std::to_string(s.rows) + "x" + (s.columns == 0 ? "tokens" : std::to_string(s.columns));
     };
-    throw graph_error(node_text(node) + ": " + std::string(row(role).word) + " " + name + " is " + text(here) +
-                      " here and " + text(there) + " in " + node_text(other));
+    detail::raise<graph_error>(node_text(node) + ": " + std::string(row(role).word) + " " + name + " is " + text(here) +
+                               " here and " + text(there) + " in " + node_text(other));
   };
   detail::ParameterShape const here = detail::parameter_shape(node, input_size(node), role, known.is_table);
   if (role == Key::table && !known.is_table) {
@@ -286,15 +287,17 @@ inline NodeId Graph::append(Operator op, std::string name, std::vector<NodeId> i
 
   NodeId const id{static_cast<std::int32_t>(nodes_.size())};
   nodes_.push_back(std::move(node));
-  try {
-    node_names_.emplace(nodes_.back().name, id.index);
-    for (auto const& [role, parameter_name] : names) {
-      nodes_.back().parameters[*row(op).slot(role)] = use_parameter(id, role, parameter_name);
+  struct Rollback {  // out of memory: leaves the graph as it was
+    Graph* graph;
+    ~Rollback() {
+      if (graph) graph->forget_last_node();
     }
-  } catch (...) {  // out of memory: leave the graph as it was
-    forget_last_node();
-    throw;
+  } rollback{this};
+  node_names_.emplace(nodes_.back().name, id.index);
+  for (auto const& [role, parameter_name] : names) {
+    nodes_.back().parameters[*row(op).slot(role)] = use_parameter(id, role, parameter_name);
   }
+  rollback.graph = nullptr;
   return id;
 }
 

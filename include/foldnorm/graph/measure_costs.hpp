@@ -2,6 +2,7 @@
 // foldnorm/graph/measure_costs.hpp -- measures the table of operation_costs.hpp on this machine.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/graph/operation_costs.hpp>
 #include <foldnorm/kernels/activation.hpp>
@@ -104,7 +105,7 @@ inline double product_seconds(Index size, Index tokens, double at_least) {
 // points are not ascending.
 inline OperationCosts measure_costs(CostMeasurement const& points = {}) {
   if (!(points.seconds_per_point > 0) || !std::isfinite(points.seconds_per_point)) {
-    throw std::invalid_argument("measure_costs: points: seconds_per_point must be positive and finite");
+    detail::raise<std::invalid_argument>("measure_costs: points: seconds_per_point must be positive and finite");
   }
   OperationCosts costs(points.features, points.tokens);
   detail::product_seconds(256, 256, 0.2);  // for nothing: a core that has idled takes a while to reach its clock

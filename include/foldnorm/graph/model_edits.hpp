@@ -6,6 +6,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/parameters.hpp>
 
@@ -36,8 +37,8 @@ class ModelEdits {
     std::visit(
         [&](auto const& m) {
           if (m.rows() == expected.rows && (expected.per_token || m.cols() == expected.columns)) return;
-          throw shape_error("fold_norms: parameter " + name + ": " + shape_text(m.rows(), m.cols()) + ", expected " +
-                            shape_text(expected.rows, expected.columns));
+          detail::raise<shape_error>("fold_norms: parameter " + name + ": " + shape_text(m.rows(), m.cols()) +
+                                     ", expected " + shape_text(expected.rows, expected.columns));
         },
         found);
     return found;
@@ -99,11 +100,9 @@ class ModelEdits {
   // Says what an error is about.
   template <class Action>
   static void about(std::string const& what, Action action) {
-    try {
-      action();
-    } catch (std::invalid_argument const& error) {
-      throw std::invalid_argument("fold_norms: " + what + ": " + error.what());
-    }
+    translate_errors<std::invalid_argument>(action, [&](std::invalid_argument const& error) {
+      raise<std::invalid_argument>("fold_norms: " + what + ": " + error.what());
+    });
   }
 
   Graph changed_graph() const {

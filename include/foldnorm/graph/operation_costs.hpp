@@ -5,6 +5,7 @@
 // operation and number of features, in nanoseconds.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 
 #include <algorithm>
@@ -82,7 +83,8 @@ class OperationCosts {
   static void check_axis(std::vector<Index> const& axis, char const* name) {
     bool const ascending = std::ranges::adjacent_find(axis, std::ranges::greater_equal{}) == axis.end();
     if (axis.empty() || axis.front() < 1 || !ascending) {
-      throw std::invalid_argument(std::string("OperationCosts: ") + name + ": expected ascending positive numbers");
+      detail::raise<std::invalid_argument>(std::string("OperationCosts: ") + name +
+                                           ": expected ascending positive numbers");
     }
   }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/rounding.hpp>
 #include <foldnorm/core/types.hpp>
 
@@ -28,14 +29,16 @@ namespace detail {
 template <class Values>
 auto& parameter_named(Values& values, std::string_view name) {
   auto const position = values.find(name);
-  if (position == values.end()) throw std::invalid_argument("parameters: there is no '" + std::string(name) + "'");
+  if (position == values.end())
+    detail::raise<std::invalid_argument>("parameters: there is no '" + std::string(name) + "'");
   return position->second;
 }
 
 template <storage_scalar Scalar, class Value>
 auto& parameter_of_type(Value& value, std::string_view name) {
   auto* const matrix = std::get_if<Matrix<Scalar>>(&value);
-  if (!matrix) throw std::invalid_argument("parameters: '" + std::string(name) + "' is of another scalar type");
+  if (!matrix)
+    detail::raise<std::invalid_argument>("parameters: '" + std::string(name) + "' is of another scalar type");
   return *matrix;
 }
 
@@ -92,8 +95,8 @@ class Parameters {
           for (Index i = 0; i < values.size(); ++i) {
             rounded.data()[i] = round_once<Scalar>(values.data()[i]);
             if (std::isfinite(static_cast<double>(rounded.data()[i]))) continue;
-            throw std::invalid_argument("parameters: new values of '" + std::string(name) +
-                                        "' are not finite in its type");
+            detail::raise<std::invalid_argument>("parameters: new values of '" + std::string(name) +
+                                                 "' are not finite in its type");
           }
           matrix = std::move(rounded);
         },

@@ -11,6 +11,7 @@
 // Derived, with its proof, in docs/folding.md.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/fold/interval.hpp>
 #include <foldnorm/graph/fold_facts.hpp>
 #include <foldnorm/graph/fold_report.hpp>
@@ -41,7 +42,7 @@ class CenteringPlacement {
       profit_.push_back(checked_cost(costs.norm, graph_, norm.node, "norm"));
     }
     if (!std::isfinite(std::accumulate(profit_.begin(), profit_.end(), 0.0))) {
-      throw std::invalid_argument("find_foldable_norms: insert_centering: the norms' sum is not finite");
+      detail::raise<std::invalid_argument>("find_foldable_norms: insert_centering: the norms' sum is not finite");
     }
     cut();
     join_norms();

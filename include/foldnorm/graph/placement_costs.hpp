@@ -2,6 +2,7 @@
 // foldnorm/graph/placement_costs.hpp -- what an inserted centering costs, and what a norm that folds by it brings.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/token_counts.hpp>
 
@@ -37,8 +38,8 @@ namespace detail {
 
 inline double checked_cost(PlacementCosts::OfNode const& cost, Graph const& graph, NodeId node, char const* what) {
   auto const refuse = [&](std::string const& why) {
-    throw std::invalid_argument(std::string("find_foldable_norms: insert_centering: ") + what + " of " +
-                                graph.node(node).name + ": " + why);
+    detail::raise<std::invalid_argument>(std::string("find_foldable_norms: insert_centering: ") + what + " of " +
+                                         graph.node(node).name + ": " + why);
   };
   if (!cost) refuse("no function");
   double const value = cost(graph, node);

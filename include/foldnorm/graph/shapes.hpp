@@ -5,6 +5,7 @@
 // the graph (evaluate.hpp checks it).
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/graph/node.hpp>
 
 #include <limits>
@@ -16,7 +17,7 @@ namespace foldnorm::detail {
 inline constexpr Index largest_count = std::numeric_limits<std::int32_t>::max();
 
 inline void require(bool holds, Node const& node, std::string const& what) {
-  if (!holds) throw graph_error(node_text(node) + ": " + what);
+  if (!holds) detail::raise<graph_error>(node_text(node) + ": " + what);
 }
 
 inline void require_divides(Index divisor, Index whole, Node const& node, char const* what, char const* of) {

@@ -6,6 +6,7 @@
 // What is written and read again is an equal graph.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/graph/graph.hpp>
 
 #include <algorithm>
@@ -32,12 +33,12 @@ namespace detail {
 
 inline double parse_number(KeyRow const& key, std::string_view text) {
   auto const malformed = [&](char const* expected) {
-    return graph_error(std::string(key.word) + "=" + std::string(text) + ": expected " + expected);
+    detail::raise<graph_error>(std::string(key.word) + "=" + std::string(text) + ": expected " + expected);
   };
   bool const is_integer = key.kind == KeyKind::count || key.kind == KeyKind::position || key.kind == KeyKind::flag;
   // from_chars would take "inf" and "nan" as well: a number here is written with digits.
   if (text.find_first_not_of(is_integer ? "0123456789" : "0123456789+-.eE") != std::string_view::npos) {
-    throw malformed(is_integer ? "an integer" : "a finite decimal number");
+    malformed(is_integer ? "an integer" : "a finite decimal number");
   }
   std::string_view const digits = text.starts_with('+') ? text.substr(1) : text;  // from_chars takes no plus
   double number = 0;
@@ -47,7 +48,7 @@ inline double parse_number(KeyRow const& key, std::string_view text) {
   // Beyond the range on the small side is a decimal number like any other, and rounds to zero.
   bool const is_tiny = result.ec == std::errc::result_out_of_range &&
                        (digits.find("e-") != std::string_view::npos || digits.find("E-") != std::string_view::npos);
-  if (!is_whole || (result.ec != std::errc{} && !is_tiny)) throw malformed("a finite decimal number");
+  if (!is_whole || (result.ec != std::errc{} && !is_tiny)) malformed("a finite decimal number");
   return is_tiny ? 0 : number;
 }
 
@@ -66,9 +67,9 @@ inline std::vector<std::string_view> split_words(std::string_view line) {
 // Adds the statement that these words make. Throws graph_error, and then the graph is unchanged.
 inline void append_statement(Graph& graph, std::vector<std::string_view> const& words) {
   auto const op = find_operator(words[0]);
-  if (!op) throw graph_error("unknown operator '" + std::string(words[0]) + "'");
+  if (!op) detail::raise<graph_error>("unknown operator '" + std::string(words[0]) + "'");
   if (words.size() < 2 || words[1].find('=') != std::string_view::npos) {
-    throw graph_error(std::string(words[0]) + ": the node's name is missing");
+    detail::raise<graph_error>(std::string(words[0]) + ": the node's name is missing");
   }
   std::vector<NodeId> inputs;
   KeyValues keys;
@@ -76,17 +77,17 @@ inline void append_statement(Graph& graph, std::vector<std::string_view> const& 
   for (std::string_view const word : std::span(words).subspan(2)) {
     std::size_t const equals = word.find('=');
     if (equals == std::string_view::npos) {
-      if (seen_key) throw graph_error("input '" + std::string(word) + "' after a key: inputs come first");
+      if (seen_key) detail::raise<graph_error>("input '" + std::string(word) + "' after a key: inputs come first");
       auto const input = graph.find_node(word);
-      if (!input) throw graph_error("no node '" + std::string(word) + "' above this line");
+      if (!input) detail::raise<graph_error>("no node '" + std::string(word) + "' above this line");
       inputs.push_back(*input);
       continue;
     }
     seen_key = true;
     std::string_view const value = word.substr(equals + 1);
     auto const key = find_key(word.substr(0, equals));
-    if (!key) throw graph_error("unknown key '" + std::string(word.substr(0, equals)) + "'");
-    if (value.empty()) throw graph_error(std::string(word) + " has no value");
+    if (!key) detail::raise<graph_error>("unknown key '" + std::string(word.substr(0, equals)) + "'");
+    if (value.empty()) detail::raise<graph_error>(std::string(word) + " has no value");
     if (row(*key).kind == KeyKind::parameter) {
       keys.parameters.emplace_back(*key, value);
     } else {
@@ -106,7 +107,7 @@ inline Graph read_graph(std::istream& in, std::string const& source) {
   std::size_t line_number = 0;
   bool has_output = false;
   auto const fail = [&](std::string const& what) {
-    throw parse_error(source + ":" + std::to_string(std::max<std::size_t>(line_number, 1)) + ": " + what);
+    detail::raise<parse_error>(source + ":" + std::to_string(std::max<std::size_t>(line_number, 1)) + ": " + what);
   };
   while (std::getline(in, line)) {
     ++line_number;
@@ -114,11 +115,8 @@ inline Graph read_graph(std::istream& in, std::string const& source) {
     if (statement.ends_with('\r')) statement.remove_suffix(1);
     auto const words = detail::split_words(statement.substr(0, statement.find('#')));
     if (words.empty()) continue;
-    try {
-      detail::append_statement(graph, words);
-    } catch (graph_error const& error) {
-      fail(error.what());
-    }
+    detail::translate_errors<graph_error>([&] { detail::append_statement(graph, words); },
+                                          [&](graph_error const& error) { fail(error.what()); });
     has_output = has_output || graph.nodes().back().op == Operator::output;
   }
   if (in.bad()) fail("cannot be read any further");

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/kernels/detail/symmetric_product.hpp>
 
@@ -47,12 +48,12 @@ struct BatchStatistics {
 inline void check_covariance_options(CovarianceOptions const& options, char const* function) {
   check_epsilon(options.eps, function);
   if (options.regularization == Regularization::shrinkage && options.eps >= 1) {
-    throw std::invalid_argument(std::string(function) + ": eps is " + std::to_string(options.eps) +
-                                ", expected a shrinkage below 1");
+    detail::raise<std::invalid_argument>(std::string(function) + ": eps is " + std::to_string(options.eps) +
+                                         ", expected a shrinkage below 1");
   }
   if (options.degrees_of_freedom_taken < 0 || options.degrees_of_freedom_taken > 1) {
-    throw std::invalid_argument(std::string(function) + ": degrees_of_freedom_taken is " +
-                                std::to_string(options.degrees_of_freedom_taken) + ", expected 0 or 1");
+    detail::raise<std::invalid_argument>(std::string(function) + ": degrees_of_freedom_taken is " +
+                                         std::to_string(options.degrees_of_freedom_taken) + ", expected 0 or 1");
   }
 }
 

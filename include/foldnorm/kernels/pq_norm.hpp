@@ -12,6 +12,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/kernels/detail/normalize.hpp>
 
@@ -32,8 +33,8 @@ namespace detail {
 
 inline void check_exponents(double p, double q, char const* function) {
   if (!(p > 0 && q > 0 && std::isfinite(p) && std::isfinite(q))) {
-    throw std::invalid_argument(std::string(function) + ": p is " + std::to_string(p) + " and q is " +
-                                std::to_string(q) + ", expected finite numbers > 0");
+    detail::raise<std::invalid_argument>(std::string(function) + ": p is " + std::to_string(p) + " and q is " +
+                                         std::to_string(q) + ", expected finite numbers > 0");
   }
 }
 

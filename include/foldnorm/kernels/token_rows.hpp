@@ -6,6 +6,7 @@
 #pragma once
 
 #include <foldnorm/core/accuracy.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/kernels/layer_norm.hpp>
 #include <foldnorm/kernels/rms_norm.hpp>
@@ -27,8 +28,8 @@ class TokenRows {
   TokenRows(T* data, Index tokens, Index features, Index stride)
       : data_(data), tokens_(tokens), features_(features), stride_(stride) {
     if (tokens < 0 || features < 0 || (tokens > 1 && stride < features)) {
-      throw std::invalid_argument("TokenRows: tokens, features, stride: " + std::to_string(tokens) + ", " +
-                                  std::to_string(features) + ", " + std::to_string(stride));
+      detail::raise<std::invalid_argument>("TokenRows: tokens, features, stride: " + std::to_string(tokens) + ", " +
+                                           std::to_string(features) + ", " + std::to_string(stride));
     }
   }
   TokenRows(T* data, Index tokens, Index features) : TokenRows(data, tokens, features, features) {}
@@ -36,8 +37,8 @@ class TokenRows {
   TokenRows(std::span<T> values, Index features)
       : TokenRows(values.data(), features > 0 ? static_cast<Index>(values.size()) / features : 0, features) {
     if (tokens_ * features_ != static_cast<Index>(values.size())) {
-      throw std::invalid_argument("TokenRows: a span of " + std::to_string(values.size()) +
-                                  " values, features: " + std::to_string(features));
+      detail::raise<std::invalid_argument>("TokenRows: a span of " + std::to_string(values.size()) +
+                                           " values, features: " + std::to_string(features));
     }
   }
 

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/losses/alignment_loss.hpp>
 #include <foldnorm/losses/trace_loss.hpp>
@@ -32,8 +33,8 @@ namespace foldnorm {
 // .01 (log2(batch) - 3). It is 0 at 8 and negative below, where the caller must choose: throws std::invalid_argument.
 inline double trace_weight(Index batch) {
   if (batch <= 8) {
-    throw std::invalid_argument("trace_weight: batch is " + std::to_string(batch) +
-                                ", expected > 8: the rule gives no positive weight");
+    detail::raise<std::invalid_argument>("trace_weight: batch is " + std::to_string(batch) +
+                                         ", expected > 8: the rule gives no positive weight");
   }
   return .01 * (std::log2(static_cast<double>(batch)) - 3);
 }
@@ -117,7 +118,9 @@ class WhitenedView {
 template <real_scalar Scalar>
 void check_views(std::span<Matrix<Scalar> const> views, std::span<Matrix<Scalar>> dviews, std::size_t least,
                  IntlOptions const& options, char const* function) {
-  auto const fail = [&](std::string const& what) { throw std::invalid_argument(std::string(function) + ": " + what); };
+  auto const fail = [&](std::string const& what) {
+    detail::raise<std::invalid_argument>(std::string(function) + ": " + what);
+  };
   if (views.size() < least) fail(std::to_string(views.size()) + " views, expected at least " + std::to_string(least));
   if (dviews.size() != views.size()) {
     fail(std::to_string(dviews.size()) + " dviews for " + std::to_string(views.size()) + " views");

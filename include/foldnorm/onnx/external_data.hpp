@@ -5,6 +5,7 @@
 // the path is not to leave the folder, by ".." or by a link, and what it names is a regular file that has those bytes.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/onnx/model_file.hpp>
 
 #include <charconv>
@@ -24,7 +25,7 @@ inline bool is_external(::onnx::TensorProto const& tensor) {
 // name.
 inline std::string external_bytes(::onnx::TensorProto const& tensor, std::uint64_t expected, OnnxFile const& file) {
   auto const fail = [&](std::string const& what) {
-    throw onnx_error(file.name() + ": tensor " + printable(tensor.name()) + ": external data " + what);
+    detail::raise<onnx_error>(file.name() + ": tensor " + printable(tensor.name()) + ": external data " + what);
   };
   auto const number = [&](std::string const& key, std::string const& text) {
     std::uint64_t value = 0;

@@ -6,6 +6,7 @@
 //   if (folded.changes()) write_onnx_model(out, folded.model); else file.copy_to(out);
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/graph/find_foldable_norms.hpp>
 #include <foldnorm/graph/fold_norms.hpp>
 #include <foldnorm/graph/fold_report.hpp>
@@ -70,7 +71,7 @@ inline FoldedOnnx fold_onnx_model(OnnxFile const& file, OnnxFoldOptions const& o
     FoldedModel const folded = fold_norms(result.network.graph, result.report, result.network.parameters);
     result.model = rewrite_model(file, result.network, result.report, folded, options.target);
   } catch (std::invalid_argument const& error) {
-    throw onnx_error(file.name() + ": " + error.what());
+    detail::raise<onnx_error>(file.name() + ": " + error.what());
   }
   return result;
 }

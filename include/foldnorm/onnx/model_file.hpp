@@ -2,6 +2,7 @@
 // foldnorm/onnx/model_file.hpp -- an ONNX model from a file, and to one.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/files/atomic_file.hpp>
 
 #include <google/protobuf/io/coded_stream.h>
@@ -66,7 +67,7 @@ class OnnxFile {
   void copy_to(AtomicFile& out) const { out.write(read_bytes()); }
 
  private:
-  [[noreturn]] void fail(std::string const& what) const { throw onnx_error(name() + ": " + what); }
+  [[noreturn]] void fail(std::string const& what) const { detail::raise<onnx_error>(name() + ": " + what); }
 
   std::string read_bytes() const {
     std::error_code error;
@@ -93,8 +94,8 @@ class OnnxFile {
 // Throws std::runtime_error if the model is larger than protocol buffers allow, or as AtomicFile does.
 inline void write_onnx_model(AtomicFile& out, ::onnx::ModelProto const& model) {
   if (model.ByteSizeLong() > most_model_bytes) {
-    throw std::runtime_error("a model of " + std::to_string(model.ByteSizeLong()) + " bytes, expected at most " +
-                             std::to_string(most_model_bytes));
+    detail::raise<std::runtime_error>("a model of " + std::to_string(model.ByteSizeLong()) +
+                                      " bytes, expected at most " + std::to_string(most_model_bytes));
   }
   out.write(model.SerializeAsString());
 }

@@ -2,6 +2,7 @@
 // foldnorm/onnx/model_index.hpp -- who makes and who reads each value of an ONNX graph; checked to be a graph.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/onnx/model_file.hpp>
 
 #include <algorithm>
@@ -100,7 +101,7 @@ class OnnxIndex {
   }
 
  private:
-  [[noreturn]] void fail(std::string const& what) const { throw onnx_error(name_ + ": " + what); }
+  [[noreturn]] void fail(std::string const& what) const { detail::raise<onnx_error>(name_ + ": " + what); }
 
   void make(std::string const& value, std::vector<std::string>& made) {
     if (!visible_.insert(value).second) fail("value " + detail::printable(value) + " is made twice");

@@ -9,6 +9,7 @@
 // Without mean and deviation it is an RMSNorm. Gamma and beta come behind, and are not part of it.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/onnx/constants.hpp>
 #include <foldnorm/onnx/model_index.hpp>
 
@@ -72,8 +73,8 @@ class NormPatterns {
       norm.variance = add->input(1 - i);
       if (!match_variance(norm, walk)) return std::nullopt;
       if (!(std::isfinite(*epsilon) && *epsilon >= 0)) {
-        throw onnx_error(name_ + ": " + node_text(*add) + ": epsilon " + std::to_string(*epsilon) +
-                         ", expected a finite number >= 0");
+        detail::raise<onnx_error>(name_ + ": " + node_text(*add) + ": epsilon " + std::to_string(*epsilon) +
+                                  ", expected a finite number >= 0");
       }
       finish(norm, walk);
       return norm;

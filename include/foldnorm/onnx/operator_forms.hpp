@@ -5,6 +5,7 @@
 // is the tensor [in, out], a table [vocabulary, features]; only a convolution's weight is laid out anew.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/parameters.hpp>
@@ -244,7 +245,7 @@ class OnnxOperatorForms : private OnnxFormSteps {
       case Operator::opaque:
         break;
     }
-    throw graph_error(node_text(node()) + ": has no form in ONNX");
+    detail::raise<graph_error>(node_text(node()) + ": has no form in ONNX");
   }
 
   OnnxOptions const& options_;

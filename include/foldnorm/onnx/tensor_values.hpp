@@ -12,6 +12,7 @@
 // One axis of the tensor is the rows; `outer` counts what lies before it, `inner` what lies behind.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/graph/parameters.hpp>
 #include <foldnorm/onnx/external_data.hpp>
@@ -83,7 +84,7 @@ inline bool is_weight_type(std::int32_t data_type) {
 namespace detail {
 
 [[noreturn]] inline void fail_tensor(::onnx::TensorProto const& tensor, OnnxFile const& file, std::string const& what) {
-  throw onnx_error(file.name() + ": tensor " + printable(tensor.name()) + ": " + what);
+  detail::raise<onnx_error>(file.name() + ": tensor " + printable(tensor.name()) + ": " + what);
 }
 
 // The elements, row-major. What the file claims is held against what it has before anything is allocated.

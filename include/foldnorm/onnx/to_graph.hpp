@@ -6,6 +6,7 @@
 // the layer graph has an opaque node, which blocks. docs/onnx.md lists the operators.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/onnx/detail/elementwise_rules.hpp>
 #include <foldnorm/onnx/detail/linear_rules.hpp>
 #include <foldnorm/onnx/detail/network_builder.hpp>
@@ -119,7 +120,7 @@ inline std::unordered_map<int, NormPattern> find_norms(NetworkBuilder& to) {
 
 inline OnnxNetwork build_network(OnnxFile const& file) {
   if (file.model().training_info_size() > 0) {  // whose graphs may change every initializer
-    throw onnx_error(file.name() + ": is to be trained: fold it afterwards");
+    detail::raise<onnx_error>(file.name() + ": is to be trained: fold it afterwards");
   }
   NetworkBuilder to(file);
   auto const norms = find_norms(to);
@@ -159,7 +160,7 @@ inline OnnxNetwork to_graph(OnnxFile const& file) {
   try {
     return detail::build_network(file);
   } catch (graph_error const& error) {
-    throw onnx_error(file.name() + ": " + error.what());
+    detail::raise<onnx_error>(file.name() + ": " + error.what());
   }
 }
 

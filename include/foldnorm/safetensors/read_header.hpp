@@ -2,6 +2,7 @@
 // foldnorm/safetensors/read_header.hpp -- a safetensors header, read and checked: every claim it makes about the data.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/safetensors/detail/header_reader.hpp>
 #include <foldnorm/safetensors/header.hpp>
 
@@ -24,7 +25,7 @@ inline std::string bytes_of(TensorDescription const& tensor) {
 
 // Each tensor's bytes are as many as its shape says and lie in the data; all of them cover the data, each byte once.
 inline void check_offsets(SafetensorsHeader const& header, std::uint64_t data_bytes, std::string const& source) {
-  auto const fail = [&](std::string const& what) { throw safetensors_error(source + ": " + what); };
+  auto const fail = [&](std::string const& what) { detail::raise<safetensors_error>(source + ": " + what); };
   std::vector<TensorDescription const*> by_place;
   for (TensorDescription const& tensor : header.tensors) {
     auto const bytes = byte_count(tensor.type, tensor.shape);
@@ -59,10 +60,10 @@ inline void check_offsets(SafetensorsHeader const& header, std::uint64_t data_by
 // that are unknown, missing or there twice; types that are none; sizes that overflow or disagree with the offsets;
 // offsets outside of the data, that overlap or leave a hole. The memory it takes is a small multiple of the text's.
 inline SafetensorsHeader read_header(std::string text, std::uint64_t data_bytes, std::string const& source) {
-  if (!text.starts_with('{')) throw safetensors_error(source + ": header: expected a JSON object");
+  if (!text.starts_with('{')) detail::raise<safetensors_error>(source + ": header: expected a JSON object");
   SafetensorsHeader header;
   detail::HeaderReader reader(header);
-  if (!nlohmann::json::sax_parse(text, &reader)) throw safetensors_error(source + ": " + reader.fault());
+  if (!nlohmann::json::sax_parse(text, &reader)) detail::raise<safetensors_error>(source + ": " + reader.fault());
   detail::check_offsets(header, data_bytes, source);
   header.text = std::move(text);
   return header;

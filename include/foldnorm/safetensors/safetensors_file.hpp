@@ -2,6 +2,7 @@
 // foldnorm/safetensors/safetensors_file.hpp -- a safetensors file: checked when it is opened, read piece by piece.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/safetensors/header.hpp>
 #include <foldnorm/safetensors/read_header.hpp>
 
@@ -58,7 +59,7 @@ class SafetensorsFile {
   void read(std::uint64_t begin, std::span<std::byte> bytes) const { read_at(data_begin_ + begin, bytes); }
 
  private:
-  [[noreturn]] void fail(std::string const& what) const { throw safetensors_error(name_ + ": " + what); }
+  [[noreturn]] void fail(std::string const& what) const { detail::raise<safetensors_error>(name_ + ": " + what); }
 
   void read_at(std::uint64_t place, std::span<std::byte> bytes) const {
     stream_.clear();

@@ -2,6 +2,7 @@
 // foldnorm/safetensors/stored_parameters.hpp -- a graph's parameters in a safetensors file: the tensors of their names.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/parameters.hpp>
 #include <foldnorm/safetensors/safetensors_file.hpp>
@@ -71,7 +72,7 @@ class StoredParameters {
       : file_(file), graph_(graph), in_by_out_(std::move(in_by_out)) {
     for (std::string const& name : in_by_out_) {
       if (!graph.find_parameter(name)) {
-        throw std::invalid_argument(name + " is no weight that can be stored as in by out");
+        detail::raise<std::invalid_argument>(name + " is no weight that can be stored as in by out");
       }
     }
     for (ParameterDescription const& parameter : graph.parameters()) {
@@ -109,7 +110,7 @@ class StoredParameters {
 
  private:
   [[noreturn]] void fail(ParameterDescription const& parameter, std::string const& what) const {
-    throw safetensors_error(file_.name() + ": parameter " + parameter.name + " " + what);
+    detail::raise<safetensors_error>(file_.name() + ": parameter " + parameter.name + " " + what);
   }
 
   void read_into(Parameters& parameters, ParameterDescription const& parameter) const {

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/rules.hpp>
 
@@ -76,9 +77,9 @@ inline Index common_kernel(Graph const& graph, ParameterDescription const& param
     if (use.role != Key::weight) continue;
     Index const here = kernel_of(graph.node(use.node));
     if (kernel.value_or(here) != here) {
-      throw std::invalid_argument(parameter.name + " is a weight of " + std::to_string(*kernel) + " taps and of " +
-                                  std::to_string(here) + " in " + node_text(graph.node(use.node)) +
-                                  ": a file can hold it for one of them");
+      detail::raise<std::invalid_argument>(parameter.name + " is a weight of " + std::to_string(*kernel) +
+                                           " taps and of " + std::to_string(here) + " in " +
+                                           node_text(graph.node(use.node)) + ": a file can hold it for one of them");
     }
     kernel = here;
   }
@@ -101,7 +102,7 @@ inline TensorLayout tensor_layout(Graph const& graph, ParameterDescription const
   bool const is_weight = detail::is_layer_weight(parameter);
   Index const kernel = is_weight ? detail::common_kernel(graph, parameter) : 1;
   if (swapped && !can_be_in_by_out(graph, parameter)) {
-    throw std::invalid_argument(parameter.name + " is no weight that can be stored as in by out");
+    detail::raise<std::invalid_argument>(parameter.name + " is no weight that can be stored as in by out");
   }
   if (is_weight && !swapped) {
     bool const is_conv = graph.node(parameter.uses.front().node).op == Operator::conv;

@@ -4,9 +4,10 @@
 #pragma once
 
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
+#include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/parameters.hpp>
-#include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/safetensors/header.hpp>
 #include <foldnorm/safetensors/stored_parameters.hpp>
 #include <foldnorm/safetensors/tensor_layout.hpp>
@@ -62,8 +63,8 @@ inline void copy_bytes(AtomicFile& out, SafetensorsFile const& from, std::uint64
 
 inline void write_header(AtomicFile& out, std::string const& text) {
   if (text.size() > most_header_bytes) {
-    throw std::invalid_argument("header of " + std::to_string(text.size()) + " bytes, expected at most " +
-                                std::to_string(most_header_bytes));
+    detail::raise<std::invalid_argument>("header of " + std::to_string(text.size()) + " bytes, expected at most " +
+                                         std::to_string(most_header_bytes));
   }
   std::uint64_t const length = text.size();
   out.write(std::as_bytes(std::span(&length, 1)));
@@ -92,8 +93,9 @@ inline OutgoingTensor new_tensor(Graph const& graph, ParameterDescription const&
   std::visit(
       [&]<class Scalar>(Matrix<Scalar> const& matrix) {
         if (matrix.rows() != parameter.rows || (!parameter.per_token && matrix.cols() != parameter.columns)) {
-          throw shape_error("write_parameters: " + parameter.name + " is " + shape_text(matrix.rows(), matrix.cols()) +
-                            ", expected " + shape_text(parameter.rows, parameter.columns));
+          detail::raise<shape_error>("write_parameters: " + parameter.name + " is " +
+                                     shape_text(matrix.rows(), matrix.cols()) + ", expected " +
+                                     shape_text(parameter.rows, parameter.columns));
         }
         result.tensor.type = tensor_type_of<Scalar>();
         result.tensor.shape = result.layout.shape;
@@ -118,10 +120,10 @@ inline void check_change(TensorDescription const& tensor, TensorLayout const& la
         constexpr TensorType type = tensor_type_of<Scalar>();
         std::uint64_t const bytes = static_cast<std::uint64_t>(matrix.size()) * sizeof(Scalar);
         if (type == tensor.type && matrix.rows() == layout.rows && bytes == tensor.end - tensor.begin) return;
-        throw std::invalid_argument("write_changed: " + tensor.name + " is " +
-                                    shape_text(matrix.rows(), matrix.cols()) + " of " + std::string(to_string(type)) +
-                                    ", its tensor " + shape_text(tensor.shape) + " of " +
-                                    std::string(to_string(tensor.type)));
+        detail::raise<std::invalid_argument>("write_changed: " + tensor.name + " is " +
+                                             shape_text(matrix.rows(), matrix.cols()) + " of " +
+                                             std::string(to_string(type)) + ", its tensor " + shape_text(tensor.shape) +
+                                             " of " + std::string(to_string(tensor.type)));
       },
       value);
 }
@@ -134,8 +136,8 @@ inline std::vector<OutgoingTensor> kept_tensors(StoredParameters const& source, 
     auto const before = source.graph().find_parameter(tensor.name), after = graph.find_parameter(tensor.name);
     if (before && !after) continue;
     if (!before && after) {
-      throw std::invalid_argument(source.file().name() + ": the name of the new parameter " + tensor.name +
-                                  " is that of a tensor which the graph does not use");
+      detail::raise<std::invalid_argument>(source.file().name() + ": the name of the new parameter " + tensor.name +
+                                           " is that of a tensor which the graph does not use");
     }
     OutgoingTensor outgoing{tensor, nullptr, {}, tensor.begin};
     if (after && changed.contains(tensor.name)) {

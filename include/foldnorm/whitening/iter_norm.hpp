@@ -8,6 +8,7 @@
 // engines compare: the same function, to the accuracy of each.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/kernels/inverse_square_root.hpp>
 #include <foldnorm/kernels/spectral_function.hpp>
 #include <foldnorm/whitening/spectral_transformation.hpp>
@@ -39,7 +40,7 @@ struct IterNormMethod {
 
   void check() const {
     if (iterations < 0) {
-      throw std::invalid_argument("IterNorm: iterations is " + std::to_string(iterations) + ", expected >= 0");
+      detail::raise<std::invalid_argument>("IterNorm: iterations is " + std::to_string(iterations) + ", expected >= 0");
     }
   }
 

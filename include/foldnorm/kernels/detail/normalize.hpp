@@ -7,6 +7,7 @@
 
 #include <foldnorm/core/accuracy.hpp>
 #include <foldnorm/core/check.hpp>
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/parallel.hpp>
 #include <foldnorm/kernels/detail/arguments.hpp>
 #include <foldnorm/kernels/detail/joined_columns.hpp>
@@ -59,8 +60,8 @@ struct NormCall {
 
 inline void check_norm_size(Index norm_size, Index features, char const* function) {
   if (norm_size < 1 || features % norm_size != 0) {
-    throw std::invalid_argument(std::string(function) + ": norm_size is " + std::to_string(norm_size) +
-                                ", expected a divisor of the features of x, " + std::to_string(features));
+    detail::raise<std::invalid_argument>(std::string(function) + ": norm_size is " + std::to_string(norm_size) +
+                                         ", expected a divisor of the features of x, " + std::to_string(features));
   }
 }
 

@@ -2,6 +2,7 @@
 // foldnorm/kernels/detail/normalize_sum.hpp -- a residual sum and its norm in one go: s = x + alpha * r, y = norm(s).
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/kernels/detail/normalize.hpp>
 #include <foldnorm/kernels/detail/normalize_backward.hpp>
 
@@ -49,7 +50,7 @@ void normalize_sum_backward(BackwardInputs<T> const& in, DS const& ds, Compute<T
   BoundParameter<G> const gain(gamma);
   check_backward_arguments(in, gain, out, false, function);
   if (options.add_to_dx) {
-    throw std::invalid_argument(std::string(function) + ": options.add_to_dx: pass what is there as ds");
+    detail::raise<std::invalid_argument>(std::string(function) + ": options.add_to_dx: pass what is there as ds");
   }
   bool in_place = in.dy.data() == out.dx.data() || in.x.data() == out.dx.data();
   BackwardOperands<false, T, decltype(gain.columns())> operands{.dy = columns_of(in.dy),

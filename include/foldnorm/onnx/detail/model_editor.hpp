@@ -4,6 +4,7 @@
 // Works on a copy. What no change touches keeps every field, unknown ones among them, and its place.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/onnx/model_index.hpp>
 #include <foldnorm/onnx/tensor_values.hpp>
 
@@ -115,7 +116,7 @@ class ModelEditor {
     for (auto& tensor : *model_.mutable_graph()->mutable_initializer()) {
       if (tensor.name() == name) return tensor;
     }
-    throw std::logic_error("no constant " + name);
+    detail::raise<std::logic_error>("no constant " + name);
   }
 
   ::onnx::ModelProto take() && {

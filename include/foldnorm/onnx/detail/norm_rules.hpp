@@ -2,6 +2,7 @@
 // foldnorm/onnx/detail/norm_rules.hpp -- norms and softmax of ONNX, fused or written out, along one feature axis.
 #pragma once
 
+#include <foldnorm/core/errors.hpp>
 #include <foldnorm/onnx/detail/network_builder.hpp>
 
 #include <cmath>
@@ -80,8 +81,8 @@ inline bool add_fused_norm(NetworkBuilder& to, int n) {
   };
   double const epsilon = float_attribute(node, "epsilon", 1e-5);
   if (!(std::isfinite(epsilon) && epsilon >= 0)) {
-    throw onnx_error(to.file.name() + ": " + node_text(node) + ": epsilon " + std::to_string(epsilon) +
-                     ", expected a finite number >= 0");
+    detail::raise<onnx_error>(to.file.name() + ": " + node_text(node) + ": epsilon " + std::to_string(epsilon) +
+                              ", expected a finite number >= 0");
   }
   if (node.input_size() < 2 || node.output_size() < 1 || node.output(0).empty()) return refuse("it is malformed");
   for (int k = 1; k < node.output_size(); ++k) {

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// foldnorm/core/errors.hpp -- how a mistake of the caller ends a call: with an exception, or, in a program that is
+// compiled without them (-fno-exceptions), with a handler.
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <stdexcept>
+#include <string>
+
+namespace foldnorm {
+
+// Called where an exception would be thrown, with that exception, if the program has none. It must not return: if it
+// does, the program is aborted. Has no effect where exceptions are enabled.
+using ErrorHandler = void (*)(std::exception const& error);
+
+namespace detail {
+
+inline ErrorHandler& error_handler() {
+  static ErrorHandler handler = [](std::exception const& error) {
+    std::fprintf(stderr, "foldnorm: %s\n", error.what());
+  };
+  return handler;
+}
+
+}  // namespace detail
+
+// Returns the handler before. At first, messages go to standard error. Not to be called while other threads use the
+// library.
+inline ErrorHandler set_error_handler(ErrorHandler handler) {
+  ErrorHandler const before = detail::error_handler();
+  detail::error_handler() = handler;
+  return before;
+}
+
+namespace detail {
+
+template <class Error>
+[[noreturn]] void raise(std::string const& what) {
+#if defined(__cpp_exceptions)
+  throw Error(what);
+#else
+  error_handler()(Error(what));
+  std::abort();
+#endif
+}
+
+// Does the action; what it throws of this kind is given to `translate`, which raises something that says more.
+template <class Error, class Action, class Translate>
+void translate_errors(Action const& action, [[maybe_unused]] Translate const& translate) {
+#if defined(__cpp_exceptions)
+  try {
+    action();
+  } catch (Error const& error) {
+    translate(error);
+  }
+#else
+  action();
+#endif
+}
+
+}  // namespace detail
+
+}  // namespace foldnorm
