@@ -36,8 +36,9 @@ inline ErrorHandler set_error_handler(ErrorHandler handler) {
 
 namespace detail {
 
+// Cold, as a throw is: callers put their messages together out of the way of their work.
 template <class Error>
-[[noreturn]] void raise(std::string const& what) {
+[[noreturn]] __attribute__((cold, noinline)) void raise(std::string const& what) {
 #if defined(__cpp_exceptions)
   throw Error(what);
 #else
