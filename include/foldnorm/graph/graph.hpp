@@ -29,12 +29,6 @@
 
 namespace foldnorm {
 
-// What a norm may leave at its default.
-struct NormKeys {
-  double eps = detail::default_eps;
-  Index groups = 1;
-};
-
 class Graph {
  public:
   // Every function that adds a node throws graph_error (an std::invalid_argument that names the node) and leaves the

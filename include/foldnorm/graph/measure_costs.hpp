@@ -100,7 +100,7 @@ inline double product_seconds(Index size, Index tokens, double at_least) {
 
 }  // namespace detail
 
-// In float, with as many threads as Eigen uses now; some three seconds of time at the default points. Other work on the
+// In float, with as many threads as Eigen uses now; some seven seconds of time at the default points. Other work on the
 // machine shows in the numbers. Throws std::invalid_argument where seconds_per_point is not positive and finite, or the
 // points are not ascending.
 inline OperationCosts measure_costs(CostMeasurement const& points = {}) {

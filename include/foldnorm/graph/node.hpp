@@ -41,6 +41,12 @@ struct KeyValues {
   std::vector<std::pair<Key, std::string>> parameters;
 };
 
+// What a norm may leave at its default.
+struct NormKeys {
+  double eps = detail::default_eps;
+  Index groups = 1;
+};
+
 struct Node {
   Operator op = Operator::opaque;
   std::string name;
