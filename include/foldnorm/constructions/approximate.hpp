@@ -25,7 +25,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct Approximant {
   Sequential<double> network = {};  // 1 -> 1
@@ -113,4 +113,4 @@ inline Approximant approximate(std::function<double(double)> const& f, Lipschitz
   return result;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

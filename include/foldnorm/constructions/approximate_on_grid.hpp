@@ -24,7 +24,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // |f(x) - f(y)| <= lipschitz * distance(x, y).
 enum class Distance { euclidean, maximum };
@@ -127,4 +127,4 @@ inline GridApproximant approximate_on_grid(std::function<double(Vector<double> c
   return result;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

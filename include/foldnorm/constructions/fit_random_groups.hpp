@@ -27,7 +27,7 @@
 #include <string>
 #include <utility>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct RandomGroupsOptions {
   Index groups = 128;   // 1 or more; two features each
@@ -128,4 +128,4 @@ inline RandomGroupsFit fit_random_groups(ConstMatrixRef<double> const& samples, 
   return fit;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

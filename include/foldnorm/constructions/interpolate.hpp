@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct InterpolationOptions {
   UnitOptions units = {.mode = StepMode::hard};  // of hard steps: PLN-2, or sign_units()
@@ -136,4 +136,4 @@ inline Interpolant interpolate(ConstMatrixRef<double> const& samples, ConstMatri
   return result;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -32,7 +32,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct LnNetOptions {
   double eps = 0;          // of the norms
@@ -211,4 +211,4 @@ LnNetClassifier<Scalar> ln_net_classifier(ConstMatrixRef<double> const& samples,
   }
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -2,9 +2,11 @@
 // foldnorm/constructions/ln_net_failure.hpp -- why there is no certified LN-Net for some samples and labels.
 #pragma once
 
+#include <foldnorm/core/config.hpp>
+
 #include <string_view>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Every one but the first two is precision running out: another attempt, or double instead of float, may succeed.
 enum class LnNetFailure {
@@ -39,4 +41,4 @@ constexpr std::string_view to_string(LnNetFailure failure) {
   }
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -20,7 +20,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
@@ -93,4 +93,4 @@ inline Index ln_net_vc_bound(Index layer_norms) {
   return layer_norms + 2;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

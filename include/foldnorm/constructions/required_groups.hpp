@@ -23,7 +23,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // [begin, end], and a Lipschitz constant of the function on it: |f(x) - f(y)| <= lipschitz |x - y|.
 struct LipschitzInterval {
@@ -109,4 +109,4 @@ inline RequiredGroups required_groups(LipschitzInterval const& interval, double 
   return required;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
@@ -91,4 +91,4 @@ inline Vector<double> lssr_direction(ConstMatrixRef<double> const& x, std::vecto
   return detail::least_ssr(x, labels, "lssr_direction").direction;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -22,7 +22,7 @@
 #include <string>
 #include <string_view>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // The last three are what the paper compares normalization with. relu has no steps: it interpolates.
 enum class UnitKind { parallel_layer_norm, parallel_layer_scaling, tanh, sigmoid, relu };
@@ -137,4 +137,4 @@ inline double error_per_cell(UnitOptions const& options) {
   return exact ? 0.5 : soft_step_error(options.kind, options.softness);
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -11,8 +11,10 @@
 // half and bfloat16 are rounded once more, to half a step of theirs.
 #pragma once
 
-namespace foldnorm {
+#include <foldnorm/core/config.hpp>
+
+namespace foldnorm::inline FOLDNORM_ABI {
 
 enum class Accuracy { fast, accurate };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

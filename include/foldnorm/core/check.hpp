@@ -16,7 +16,7 @@
 #include <string>
 #include <type_traits>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Thrown where shapes disagree; catch std::invalid_argument for every mistake of the caller.
 struct shape_error : std::invalid_argument {
@@ -145,4 +145,4 @@ void check_strides(Eigen::MatrixBase<X> const& x, ArgumentNames const& what) {
   }
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

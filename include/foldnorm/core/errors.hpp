@@ -3,35 +3,33 @@
 // compiled without them (-fno-exceptions), with a handler.
 #pragma once
 
+#include <foldnorm/core/config.hpp>
+
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
-namespace foldnorm {
+// Outside of the library's inline namespace: one handler for all units of a program, however they are compiled.
+namespace foldnorm::process_wide {
+
+inline void print_error(std::exception const& error) { std::fprintf(stderr, "foldnorm: %s\n", error.what()); }
+inline void (*error_handler)(std::exception const& error) = print_error;
+
+}  // namespace foldnorm::process_wide
+
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Called where an exception would be thrown, with that exception, if the program has none. It must not return: if it
 // does, the program is aborted. Has no effect where exceptions are enabled.
 using ErrorHandler = void (*)(std::exception const& error);
 
-namespace detail {
-
-inline ErrorHandler& error_handler() {
-  static ErrorHandler handler = [](std::exception const& error) {
-    std::fprintf(stderr, "foldnorm: %s\n", error.what());
-  };
-  return handler;
-}
-
-}  // namespace detail
-
 // Returns the handler before. At first, messages go to standard error. Not to be called while other threads use the
 // library.
 inline ErrorHandler set_error_handler(ErrorHandler handler) {
-  ErrorHandler const before = detail::error_handler();
-  detail::error_handler() = handler;
-  return before;
+  return std::exchange(process_wide::error_handler, handler);
 }
 
 namespace detail {
@@ -42,7 +40,7 @@ template <class Error>
 #if defined(__cpp_exceptions)
   throw Error(what);
 #else
-  error_handler()(Error(what));
+  process_wide::error_handler(Error(what));
   std::abort();
 #endif
 }
@@ -63,4 +61,4 @@ void translate_errors(Action const& action, [[maybe_unused]] Translate const& tr
 
 }  // namespace detail
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -9,7 +9,7 @@
 #include <concepts>
 #include <cstdint>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // To nearest, ties to even; overflow is infinity, NaN stays NaN. Eigen's own conversion to half and bfloat16 goes by
 // way of float and rounds twice: 1 + 2^-11 + 2^-30 becomes 1 as a half, whose neighbour 1 + 2^-10 is nearer.
@@ -31,4 +31,4 @@ Scalar round_once(double value) {
   }
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

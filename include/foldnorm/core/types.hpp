@@ -5,6 +5,8 @@
 // the features of one sample lie next to each other. The same bytes are a row-major [samples, features] tensor.
 #pragma once
 
+#include <foldnorm/core/config.hpp>
+
 #include <Eigen/Core>
 
 #include <concepts>
@@ -15,7 +17,7 @@
 #error "foldnorm does not support -ffast-math (nor -ffinite-math-only): compile this translation unit without it"
 #endif
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 using Index = Eigen::Index;
 
@@ -131,4 +133,4 @@ class OptionalOutput {
   bool present_ = false, vector_ = false;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -18,7 +18,7 @@
 #include <string_view>
 #include <utility>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Written beside its final place, under a name of its own, and renamed when it is complete: until commit() returns,
 // what was at that place before is untouched. Destroyed before, it leaves nothing behind. Every function throws
@@ -92,4 +92,4 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -18,7 +18,7 @@
 
 #include <cmath>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 namespace detail {
 
 // outputs x fibres.
@@ -169,4 +169,4 @@ void fold_affine(W&& weight, ConstVectorRef<double> const& gamma) {
   fold_affine(out_by_in(weight), gamma);
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

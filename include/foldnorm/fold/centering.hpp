@@ -30,7 +30,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
@@ -252,4 +252,4 @@ void fold_scale_and_centering(WeightLayout<Scalar> const& weight, ConstVectorRef
   detail::center_fibres(weight, detail::span_of(scale), detail::span_of(shift), parts);
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -6,7 +6,7 @@
 
 #include <compare>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Half-open, 0-based.
 struct Interval {
@@ -15,4 +15,4 @@ struct Interval {
   auto operator<=>(Interval const&) const = default;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

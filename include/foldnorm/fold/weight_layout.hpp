@@ -17,7 +17,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Scalars that weights are stored in: float, double, Eigen::half, Eigen::bfloat16.
 template <class T>
@@ -124,4 +124,4 @@ requires weight_scalar<std::remove_const_t<Scalar>> WeightLayout<Scalar> transpo
   return {data, out, taps, in, out * taps, taps, 1, taps};
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -21,7 +21,7 @@
 #include <string>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct OutputDifference {
   std::string output;
@@ -104,4 +104,4 @@ inline std::ostream& operator<<(std::ostream& out, Certificate const& certificat
   return out;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -13,7 +13,7 @@
 #include <utility>
 #include <variant>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct DescribedNetwork {
   Graph graph;
@@ -84,4 +84,4 @@ DescribedNetwork describe(Sequential<Scalar> const& network) {
   return described;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -22,7 +22,7 @@
 #include <string>
 #include <string_view>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
@@ -102,4 +102,4 @@ inline void write_dot(std::ostream& out, Graph const& graph, FoldReport const& r
   out << "}\n";
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

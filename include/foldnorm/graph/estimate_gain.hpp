@@ -17,7 +17,7 @@
 #include <ostream>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct GainEstimate {
   double forward_seconds = 0;  // of the original
@@ -197,4 +197,4 @@ inline std::ostream& operator<<(std::ostream& out, GainEstimate const& estimate)
   return out;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Values by the name of an input (features x T), ids (1 x T integers in [0, vocab)) or output node.
 template <real_scalar Scalar>
@@ -286,4 +286,4 @@ ValuesByName<Scalar> evaluate(Graph const& graph, Parameters const& parameters, 
   return outputs;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -26,7 +26,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Pure and total: any Graph gives a report (only options throw std::invalid_argument: affine in training, where gamma
 // and the weights that read it are trained apart; a cost or profit of insert_centering that is negative or not finite).
@@ -81,4 +81,4 @@ inline FoldReport find_foldable_norms(Graph const& graph, FoldOptions const& opt
   return report;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

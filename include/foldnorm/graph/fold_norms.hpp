@@ -34,7 +34,7 @@
 #include <variant>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct FoldedModel {
   Graph graph;
@@ -286,4 +286,4 @@ inline FoldedModel fold_norms(Graph const& graph, FoldReport const& report, Para
   return detail::Folding(graph, report, parameters).take();
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

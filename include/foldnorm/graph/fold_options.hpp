@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 enum class FoldMode : std::uint8_t { inference, training };
 
@@ -31,4 +31,4 @@ struct FoldOptions {
   std::optional<PlacementCosts> insert_centering = {};
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -25,7 +25,7 @@
 #include <string_view>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Why a norm stays, or keeps its gamma and beta. Meanings and the node each names: docs/folding.md, "Reasons".
 enum class Reason : std::uint8_t {
@@ -190,4 +190,4 @@ inline std::ostream& operator<<(std::ostream& out, FoldReport const& report) {
   return out;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -27,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 class Graph {
  public:
@@ -295,4 +295,4 @@ inline NodeId Graph::append(Operator op, std::string name, std::vector<NodeId> i
   return id;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -18,7 +18,7 @@
 #include <stdexcept>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct CostMeasurement {
   std::vector<Index> features{16, 32, 64, 128, 256, 512, 1024, 4096};
@@ -132,4 +132,4 @@ inline OperationCosts measure_costs(CostMeasurement const& points = {}) {
   return costs;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -6,6 +6,8 @@
 // worked on: that gives the cut, and the flow itself is nobody's business here.
 #pragma once
 
+#include <foldnorm/core/config.hpp>
+
 #include <algorithm>
 #include <cassert>
 #include <compare>

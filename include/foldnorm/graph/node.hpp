@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // A node of one graph, and the value it computes: nodes and values are the same thing here. Only meaningful in the
 // graph that handed it out (and in its copies).
@@ -90,4 +90,4 @@ inline std::string node_text(Operator op, std::string_view name) {
 }
 inline std::string node_text(Node const& node) { return node_text(node.op, node.name); }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // What costs are kept of. "Bare" norms have neither gamma nor beta.
 enum class CostKind : std::uint8_t {
@@ -121,4 +121,4 @@ inline std::ostream& operator<<(std::ostream& out, OperationCosts const& costs) 
   return out;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

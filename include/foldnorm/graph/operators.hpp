@@ -5,6 +5,8 @@
 // so that a new operator is a new row here, a size in shapes.hpp, a value in evaluate.hpp and a rule in rules.hpp.
 #pragma once
 
+#include <foldnorm/core/config.hpp>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +14,7 @@
 #include <optional>
 #include <string_view>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 enum class Operator : std::uint8_t {
   input,
@@ -232,4 +234,4 @@ static_assert(rows_are_in_order(), "row(op) and row(key) index the tables by enu
 
 }  // namespace detail
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -20,7 +20,7 @@
 #include <utility>
 #include <variant>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 using ParameterValue = std::variant<Matrix<float>, Matrix<double>, Matrix<Eigen::half>, Matrix<Eigen::bfloat16>>;
 
@@ -111,4 +111,4 @@ class Parameters {
   std::map<std::string, ParameterValue, std::less<>> values_;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

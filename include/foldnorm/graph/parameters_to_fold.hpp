@@ -10,7 +10,7 @@
 #include <set>
 #include <string>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // The parameters that fold_norms needs to carry out a report of this graph: given these alone it returns their new
 // values, and those of parameters that it adds. All others keep theirs.
@@ -34,4 +34,4 @@ inline std::set<std::string, std::less<>> parameters_to_fold(Graph const& graph,
   return names;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

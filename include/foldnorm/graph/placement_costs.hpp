@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Both in one unit of the caller's choice, finite and >= 0, the sum of all norms' as well. A set of centerings is
 // inserted where its norms bring more than it costs; the choice is exact where sums of these numbers are (integers
@@ -49,4 +49,4 @@ inline double checked_cost(PlacementCosts::OfNode const& cost, Graph const& grap
 
 }  // namespace detail
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

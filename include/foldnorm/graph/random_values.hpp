@@ -14,7 +14,7 @@
 #include <random>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
@@ -64,4 +64,4 @@ inline NamedValues random_inputs(Graph const& graph, Index tokens, std::uint64_t
   return inputs;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -20,7 +20,7 @@
 #include <iterator>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
@@ -241,4 +241,4 @@ inline Segments meet(Segments const& a, Segments const& b) {
 
 }  // namespace detail
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

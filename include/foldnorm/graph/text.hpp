@@ -22,7 +22,7 @@
 #include <system_error>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // A malformed graph file: "NAME:LINE: what is wrong".
 struct parse_error : std::runtime_error {
@@ -149,4 +149,4 @@ inline std::ostream& operator<<(std::ostream& out, Graph const& graph) {
   return out;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

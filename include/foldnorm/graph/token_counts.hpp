@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
@@ -81,4 +81,4 @@ inline std::vector<Index> token_counts(Graph const& graph, Index tokens) {
   return detail::count_tokens(graph, [&](Node const&) { return tokens; });
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -9,7 +9,7 @@
 
 #include <string_view>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 enum class ActivationKind { relu, tanh, sigmoid };
 
@@ -63,4 +63,4 @@ void activate_backward(ActivationKind kind, ConstMatrixRef<Scalar> const& dy, Co
   }
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

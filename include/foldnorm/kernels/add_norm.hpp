@@ -15,7 +15,7 @@
 
 #include <type_traits>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 namespace detail {
 
 // A matrix to write, or `none`; a matrix to read, or `none`.
@@ -119,4 +119,4 @@ void add_rms_norm_backward(Eigen::MatrixBase<DY> const& dy, DS const& ds, ConstM
       {dy.derived(), s, statistics}, ds, alpha, gamma, dr, {dx, dgamma, dbeta}, options, "add_rms_norm_backward");
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

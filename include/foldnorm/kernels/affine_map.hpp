@@ -4,7 +4,7 @@
 
 #include <foldnorm/core/types.hpp>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <real_scalar Scalar>
 struct AffineMap {
@@ -12,4 +12,4 @@ struct AffineMap {
   Vector<Scalar> bias;    // out
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Partial sums of dgamma and dbeta. Grows to what the largest call needs, some 1/128 of its dy, and then stays: a call
 // that is given one allocates nothing once it has seen its shape. Not for two calls at a time.
@@ -34,4 +34,4 @@ struct BackwardOptions {
   NormWorkspace* workspace = nullptr;  // null: memory of the call's own
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

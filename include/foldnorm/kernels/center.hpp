@@ -18,7 +18,7 @@
 #include <cmath>
 #include <type_traits>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 namespace detail {
 
 template <real_scalar Scalar>
@@ -111,4 +111,4 @@ Matrix<typename X::Scalar> center(Eigen::MatrixBase<X> const& x) {
   return y;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -21,7 +21,7 @@
 #include <string>
 #include <type_traits>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Adds up a vector over all machines that share a batch, in place (MPI_Allreduce with MPI_SUM). Empty: one machine.
 using SumOverMachines = std::function<void(std::span<double>)>;
@@ -244,4 +244,4 @@ double covariance_backward(CovarianceOptions const& options, Matrix<double> cons
 }
 
 }  // namespace detail
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -24,7 +24,7 @@
 #include <limits>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct IterationOutcome {
   int steps = 0;               // taken, of those asked for
@@ -226,4 +226,4 @@ void coupled_inverse_square_root_backward(Matrix<Scalar>& dp, NewtonIterates<Sca
   }
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -11,7 +11,7 @@
 
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct SampleStatistics {
   double mean_high = 0;  // mean of x * scale, in two words; both 0 in an RMS norm
@@ -30,4 +30,4 @@ struct NormStatistics {
   std::vector<SampleStatistics> samples;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

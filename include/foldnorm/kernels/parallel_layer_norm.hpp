@@ -17,7 +17,7 @@
 #include <foldnorm/kernels/detail/normalize_backward.hpp>
 #include <foldnorm/kernels/norm_statistics.hpp>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Normalizes every group of norm_size consecutive features of x (n x m) into y (n x m); norm_size divides n, else
 // std::invalid_argument. All else as layer_norm.hpp says for a sample: a group that is constant gives beta, for eps = 0
@@ -100,4 +100,4 @@ void parallel_layer_scaling_backward(Eigen::MatrixBase<DY> const& dy, ConstMatri
       {dy.derived(), x, statistics}, gamma, {dx, dgamma, dbeta}, options, "parallel_layer_scaling_backward");
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

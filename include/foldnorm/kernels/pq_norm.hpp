@@ -21,7 +21,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct PqNormOptions {
   double p = 2, q = 2;  // > 0, finite
@@ -162,4 +162,4 @@ void pq_activation_backward(ConstMatrixRef<Scalar> const& dy, ConstMatrixRef<Sca
   });
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -14,7 +14,7 @@
 #include <foldnorm/kernels/detail/normalize_backward.hpp>
 #include <foldnorm/kernels/norm_statistics.hpp>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Normalizes x (n x m) into y (n x m), both over float, double, half or bfloat16. gamma, beta: n values (a vector), n x
 // m values (a matrix: one per feature and column, as in adaptive norms), or `none`; over x's scalar or the one it
@@ -72,4 +72,4 @@ void rms_norm_backward(Eigen::MatrixBase<DY> const& dy, ConstMatrixRef<typename 
                                                                    {dx, dgamma, dbeta}, options, "rms_norm_backward");
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

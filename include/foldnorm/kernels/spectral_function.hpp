@@ -21,7 +21,7 @@
 #include <cmath>
 #include <utility>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <real_scalar Scalar>
 struct SpectralDecomposition {
@@ -177,4 +177,4 @@ struct ScalarFunction {
 template <class Function, class Derivative>
 ScalarFunction(Function, Derivative) -> ScalarFunction<Function, Derivative>;
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -16,7 +16,7 @@
 #include <string>
 #include <type_traits>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // A row-major tensor of `tokens` rows; `stride` values from one row to the next. Refers to the caller's memory.
 template <class T>
@@ -90,4 +90,4 @@ void rms_norm_rows(TokenRows<T const> x, T const* gamma, T const* beta, Compute<
   });
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -6,7 +6,7 @@
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/kernels/activation.hpp>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <real_scalar Scalar_>
 class Activation {
@@ -42,4 +42,4 @@ class Activation {
   ActivationKind kind_;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

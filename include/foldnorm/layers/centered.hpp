@@ -23,7 +23,7 @@
 #include <string_view>
 #include <utility>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // P on every parameter of a layer whose parameters' rows are its outputs (Linear, Convolution, Embedding), or of its
 // gradient, in place.
@@ -104,4 +104,4 @@ using CenteredConvolution = Centered<Convolution<Scalar>>;
 template <real_scalar Scalar>
 using CenteredEmbedding = Centered<Embedding<Scalar>>;
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

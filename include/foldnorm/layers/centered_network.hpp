@@ -16,7 +16,7 @@
 #include <cstddef>
 #include <variant>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Every Linear -> LayerNorm over all features becomes CenteredLinear -> RMSNorm; the rest stays. The parameters keep
 // their values and their order, but change their names with their layers'.
@@ -52,4 +52,4 @@ Sequential<Scalar> frozen(Sequential<Scalar> const& network) {
   return result;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

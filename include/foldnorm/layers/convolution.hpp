@@ -16,7 +16,7 @@
 #include <string>
 #include <utility>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <real_scalar Scalar_>
 struct Convolution {
@@ -118,4 +118,4 @@ struct Convolution {
   Index kernel_;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

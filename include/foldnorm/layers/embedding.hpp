@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <real_scalar Scalar_>
 struct Embedding {
@@ -65,4 +65,4 @@ struct Embedding {
   }
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

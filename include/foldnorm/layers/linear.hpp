@@ -9,7 +9,7 @@
 
 #include <utility>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <real_scalar Scalar_>
 struct Linear {
@@ -70,4 +70,4 @@ struct Linear {
   }
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -17,7 +17,7 @@
 
 #include <string_view>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 enum class NormKind { layer_norm, rms_norm };
 
@@ -125,4 +125,4 @@ void NormLayer<Scalar, kind_>::backward(ConstMatrixRef<Scalar> const& dy, ConstM
   }
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -10,11 +10,11 @@
 
 #include <foldnorm/layers/norm_layer.hpp>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <real_scalar Scalar>
 using ParallelLayerNorm = NormLayer<Scalar, NormKind::layer_norm>;
 template <real_scalar Scalar>
 using ParallelLayerScaling = NormLayer<Scalar, NormKind::rms_norm>;
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -6,7 +6,7 @@
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/kernels/pq_norm.hpp>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <real_scalar Scalar_>
 class PqNorm {
@@ -47,4 +47,4 @@ class PqNorm {
   PqNormOptions options_;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

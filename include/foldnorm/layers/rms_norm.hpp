@@ -5,9 +5,9 @@
 
 #include <foldnorm/layers/norm_layer.hpp>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <real_scalar Scalar>
 using RMSNorm = NormLayer<Scalar, NormKind::rms_norm>;
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -28,7 +28,7 @@
 #include <variant>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <real_scalar Scalar>
 using Layer = std::variant<Linear<Scalar>, CenteredLinear<Scalar>, LayerNorm<Scalar>, RMSNorm<Scalar>, PqNorm<Scalar>,
@@ -207,4 +207,4 @@ std::ostream& operator<<(std::ostream& out, Sequential<Scalar> const& network) {
   return out;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

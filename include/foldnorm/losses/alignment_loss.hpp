@@ -10,7 +10,7 @@
 
 #include <algorithm>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Returns align(a, b) and adds weight times its gradients to da and db (all features x samples; db apart from da). A
 // column shorter than 1e-12 counts as a/1e-12 and has gradient 0, as in the frameworks. No samples: 0. NaN spreads to
@@ -45,4 +45,4 @@ double alignment_loss(ConstMatrixRef<Scalar> const& a, ConstMatrixRef<Scalar> co
   return 2 - 2 * cosines / samples;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -27,7 +27,7 @@
 #include <string>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // The weight of the trace loss for a global batch size (whitened samples), or an embedding size (whitened features):
 // .01 (log2(batch) - 3). It is 0 at 8 and negative below, where the caller must choose: throws std::invalid_argument.
@@ -209,4 +209,4 @@ IntlValue intl_loss_to_target(Matrix<Scalar> const& target, std::span<Matrix<Sca
   return intl_loss_to_target(target, views, dviews, options, workspace);
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -13,7 +13,7 @@
 
 #include <algorithm>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Returns TL(y) and writes its gradient to dy (d x m), which may be y. Fewer than two samples have no variance: v = 0.
 // NaN and inf give NaN. Sums in double.
@@ -56,4 +56,4 @@ inline double trace_loss_floor(Index variables, int iterations) {
   return d * (1 - phi) * (1 - phi);
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

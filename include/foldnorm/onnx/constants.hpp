@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 class OnnxConstants {
  public:
@@ -112,4 +112,4 @@ class OnnxConstants {
   OnnxIndex const& index_;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

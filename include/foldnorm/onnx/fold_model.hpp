@@ -21,7 +21,7 @@
 #include <string>
 #include <utility>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct OnnxFoldOptions {
   TiedTables tied = TiedTables::refuse;
@@ -76,4 +76,4 @@ inline FoldedOnnx fold_onnx_model(OnnxFile const& file, OnnxFoldOptions const& o
   return result;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

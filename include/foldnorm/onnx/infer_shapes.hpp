@@ -22,7 +22,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 class OnnxShapes {
  public:
@@ -297,4 +297,4 @@ class OnnxShapes {
   std::unordered_map<std::string, OnnxShape> shapes_, declared_;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

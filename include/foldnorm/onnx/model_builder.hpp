@@ -4,6 +4,8 @@
 // Names are the caller's: the builder checks none of them.
 #pragma once
 
+#include <foldnorm/core/config.hpp>
+
 #include <onnx/onnx_pb.h>
 
 #include <bit>

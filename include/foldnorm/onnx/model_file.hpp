@@ -20,7 +20,7 @@
 #include <string_view>
 #include <system_error>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // A file that is no ONNX model, or a model that breaks ONNX's rules: "FILE: what is wrong".
 struct onnx_error : std::runtime_error {
@@ -100,4 +100,4 @@ inline void write_onnx_model(AtomicFile& out, ::onnx::ModelProto const& model) {
   out.write(model.SerializeAsString());
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -14,7 +14,7 @@
 #include <unordered_set>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // An attribute of a node by its name; null if it has none.
 inline ::onnx::AttributeProto const* find_attribute(::onnx::NodeProto const& node, std::string_view name) {
@@ -196,4 +196,4 @@ class OnnxIndex {
   std::unordered_map<std::string, ::onnx::TensorProto const*> constants_;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

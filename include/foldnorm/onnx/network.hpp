@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Where a parameter of the layer graph lies. One that is computed from several (of a BatchNormalization) has no tensor.
 struct OnnxParameter {
@@ -62,4 +62,4 @@ struct OnnxNetwork {
   OnnxOrigin const& origin(NodeId node) const { return origins[static_cast<std::size_t>(node.index)]; }
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct NormPattern {
   std::string input;
@@ -215,4 +215,4 @@ class NormPatterns {
   OnnxConstants constants_;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -22,7 +22,7 @@
 #include <string>
 #include <string_view>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct OnnxOptions {
   OnnxTarget target = OnnxTarget::onnx;
@@ -253,4 +253,4 @@ class OnnxOperatorForms : private OnnxFormSteps {
 
 }  // namespace detail
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -15,7 +15,7 @@
 #include <ostream>
 #include <string>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
@@ -76,4 +76,4 @@ inline void print_report(std::ostream& out, OnnxFile const& file, FoldedOnnx con
   detail::print_affine(out, file, folded);
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

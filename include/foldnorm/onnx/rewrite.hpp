@@ -21,7 +21,7 @@
 #include <variant>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
@@ -199,4 +199,4 @@ inline ::onnx::ModelProto rewrite_model(OnnxFile const& file, OnnxNetwork const&
   return detail::OnnxRewrite(file, network, report, folded, target).take();
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -2,6 +2,8 @@
 // foldnorm/onnx/shape.hpp -- what can be known of an ONNX value without running the model.
 #pragma once
 
+#include <foldnorm/core/config.hpp>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -10,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // A length, or an entry of a value that says lengths: a number, or a symbol for one that only a run tells. Equal
 // symbols are equal numbers.
@@ -94,4 +96,4 @@ inline std::vector<OnnxDim> broadcast(std::vector<OnnxDim> a, std::vector<OnnxDi
 
 }  // namespace detail
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -28,7 +28,7 @@
 #include <utility>
 #include <variant>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 static_assert(std::endian::native == std::endian::little, "ONNX tensors are read and written as they lie in memory");
 
@@ -185,4 +185,4 @@ inline ::onnx::TensorProto make_tensor(std::string const& name, std::vector<std:
   return tensor;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
@@ -164,4 +164,4 @@ inline OnnxNetwork to_graph(OnnxFile const& file) {
   }
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

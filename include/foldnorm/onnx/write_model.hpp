@@ -30,7 +30,7 @@
 #include <variant>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // The norms that a fold made RMSNorms, for OnnxOptions::zero_mean.
 inline std::set<std::string, std::less<>> folded_norms(FoldReport const& report) {
@@ -134,4 +134,4 @@ inline void write_onnx_model(std::filesystem::path const& path, onnx::ModelProto
   file.commit();
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

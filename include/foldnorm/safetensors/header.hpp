@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // A file that is no safetensors file, or does not fit a graph: "FILE: what is wrong".
 struct safetensors_error : std::runtime_error {
@@ -101,4 +101,4 @@ inline std::string header_text(std::optional<SafetensorsHeader::Metadata> const&
   return text;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

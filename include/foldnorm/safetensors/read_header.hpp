@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
@@ -69,4 +69,4 @@ inline SafetensorsHeader read_header(std::string text, std::uint64_t data_bytes,
   return header;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -17,7 +17,7 @@
 #include <string>
 #include <system_error>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 static_assert(std::endian::native == std::endian::little,
               "safetensors files are read and written as they lie in memory");
@@ -74,4 +74,4 @@ class SafetensorsFile {
   SafetensorsHeader header_;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

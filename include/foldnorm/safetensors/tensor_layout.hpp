@@ -28,7 +28,7 @@
 #include <string>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Names of weights that a file holds as [in, out].
 using InByOutNames = std::set<std::string, std::less<>>;
@@ -125,4 +125,4 @@ inline std::string shape_text(TensorLayout const& layout) {
   return text;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

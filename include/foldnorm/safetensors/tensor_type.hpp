@@ -13,7 +13,7 @@
 #include <span>
 #include <string_view>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 enum class TensorType : std::uint8_t {
   boolean,
@@ -130,4 +130,4 @@ static_assert(tensor_type_rows_are_in_order(), "row(type) indexes the table by e
 
 }  // namespace detail
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

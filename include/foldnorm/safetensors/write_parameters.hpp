@@ -23,7 +23,7 @@
 #include <variant>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
@@ -206,4 +206,4 @@ inline void write_changed(AtomicFile& out, StoredParameters const& source, Graph
   detail::write_data(out, tensors, &source.file());
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -15,7 +15,7 @@
 
 #include <limits>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct CholeskyMethod {
   template <real_scalar Scalar>
@@ -58,4 +58,4 @@ struct CholeskyMethod {
 template <real_scalar Scalar>
 using CholeskyWhitening = Whitening<Scalar, CholeskyMethod>;
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <real_scalar Scalar>
 class InferenceWhitening {
@@ -83,4 +83,4 @@ class InferenceWhitening {
   Vector<Scalar> beta_;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -17,7 +17,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 enum class IterNormEngine {
   automatic,  // coupled or spectral, whichever is faster
@@ -95,4 +95,4 @@ struct IterNormMethod {
 template <real_scalar Scalar>
 using IterNorm = Whitening<Scalar, IterNormMethod>;
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

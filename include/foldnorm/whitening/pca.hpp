@@ -15,7 +15,7 @@
 #include <cmath>
 #include <limits>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 struct PcaMethod {
   // F_ij = gap / (gap^2 + smallest_gap^2), in units of the trace: finite near equal eigenvalues, and wrong there.
@@ -77,4 +77,4 @@ struct PcaMethod {
 template <real_scalar Scalar>
 using Pca = Whitening<Scalar, PcaMethod>;
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

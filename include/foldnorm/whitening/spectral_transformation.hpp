@@ -13,7 +13,7 @@
 #include <cmath>
 #include <limits>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <class Function>
 struct SpectralMethod {
@@ -76,4 +76,4 @@ struct SpectralMethod {
 template <real_scalar Scalar, class Function>
 using SpectralTransformation = Whitening<Scalar, SpectralMethod<Function>>;
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 template <real_scalar Scalar, class Method>
 class Whitening {
@@ -282,4 +282,4 @@ void Whitening<Scalar, Method>::backward_group(ConstMatrixRef<Scalar> const& dy,
   dx_group.noalias() += group.by_x * group.centered;
 }
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // What a forward keeps for its backward, and memory for both: owned by the caller, one per use of a layer that is alive
 // at the same time. A second forward of the same shape allocates nothing of its own (Eigen's products and
@@ -61,4 +61,4 @@ void share_groups(WhiteningCache<Scalar, Method>& cache, Work const& work) {
 }
 
 }  // namespace detail
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -5,7 +5,7 @@
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/kernels/covariance.hpp>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // What is averaged over batches for inference. Averaging W is biased (the mean of inverse roots is not the inverse root
 // of the mean); the references do it. `covariance` averages Sigma0 and whitens by that.
@@ -55,4 +55,4 @@ struct WhiteningReport {
   double residual = 0;
 };
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI

@@ -7,10 +7,10 @@
 
 #include <foldnorm/whitening/spectral_transformation.hpp>
 
-namespace foldnorm {
+namespace foldnorm::inline FOLDNORM_ABI {
 
 // Needs a positive definite Sigma: more samples than features, or eps > 0.
 template <real_scalar Scalar>
 using Zca = SpectralTransformation<Scalar, InverseSquareRoot>;
 
-}  // namespace foldnorm
+}  // namespace foldnorm::inline FOLDNORM_ABI
