@@ -1,12 +1,12 @@
 # The consumer project against an installed copy (by find_package and by pkg-config), against what a Debian package of it
-# unpacks to, as a subdirectory, and with plain -I.
+# unpacks to, as a subdirectory, with plain -I, and as a single header.
 set(consumer_prefix ${CMAKE_CURRENT_BINARY_DIR}/consumer/prefix)
 add_test(NAME consumer/install
   COMMAND ${CMAKE_COMMAND} --install ${PROJECT_BINARY_DIR} --prefix ${consumer_prefix})
 set_tests_properties(consumer/install PROPERTIES FIXTURES_SETUP installed_foldnorm)
 
-# foldnorm_add_consumer_test(NAME WAY PREFIX [PROGRAM])
-function(foldnorm_add_consumer_test name way prefix)
+# foldnorm_add_consumer_test(NAME WAY WHERE [PROGRAM]): see consumer/CMakeLists.txt
+function(foldnorm_add_consumer_test name way where)
   set(program main.cpp)
   if(ARGC GREATER 3)
     set(program ${ARGV3})
@@ -14,14 +14,26 @@ function(foldnorm_add_consumer_test name way prefix)
   add_test(NAME consumer/${name} COMMAND ${CMAKE_CTEST_COMMAND}
     --build-and-test ${CMAKE_CURRENT_SOURCE_DIR}/consumer ${CMAKE_CURRENT_BINARY_DIR}/consumer/${name}
     --build-generator ${CMAKE_GENERATOR}
-    --build-options -DFOLDNORM_FROM=${way} -DFOLDNORM_PROGRAM=${program} -DFOLDNORM_SOURCE=${PROJECT_SOURCE_DIR}
-                    -DCMAKE_PREFIX_PATH=${prefix}
+    --build-options -DFOLDNORM_FROM=${way} -DFOLDNORM_PROGRAM=${program} -DFOLDNORM_AT=${where}
                     -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS}
     --test-command ${CMAKE_CTEST_COMMAND} --output-on-failure)
 endfunction()
-foreach(way package subdirectory include)
-  foldnorm_add_consumer_test(${way} ${way} ${consumer_prefix})
-endforeach()
+foldnorm_add_consumer_test(package package ${consumer_prefix})
+foldnorm_add_consumer_test(include include ${PROJECT_SOURCE_DIR}/include)
+foldnorm_add_consumer_test(subdirectory subdirectory ${PROJECT_SOURCE_DIR} small.cpp)
+
+find_program(FOLDNORM_AWK awk)
+if(FOLDNORM_AWK)
+  set(single_header ${CMAKE_CURRENT_BINARY_DIR}/consumer/single_header)
+  file(MAKE_DIRECTORY ${single_header}/foldnorm)
+  add_test(NAME consumer/write_single_header COMMAND ${FOLDNORM_AWK}
+    -v include=${PROJECT_SOURCE_DIR}/include -v license=${PROJECT_SOURCE_DIR}/LICENSE
+    -v to=${single_header}/foldnorm/foldnorm.hpp
+    -f ${PROJECT_SOURCE_DIR}/cmake/single_header.awk ${PROJECT_SOURCE_DIR}/include/foldnorm/foldnorm.hpp)
+  set_tests_properties(consumer/write_single_header PROPERTIES FIXTURES_SETUP single_header)
+  foldnorm_add_consumer_test(single_header include ${single_header} single_header.cpp)
+  set_tests_properties(consumer/single_header PROPERTIES FIXTURES_REQUIRED single_header)
+endif()
 set(needs_installed consumer/package)
 find_package(PkgConfig QUIET)
 if(PKG_CONFIG_FOUND)
