@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 
 #include "approximation/lipschitz_functions.hpp"
+#include "command_line.hpp"
 #include "training/run_program.hpp"
 
 #include <algorithm>
@@ -292,12 +293,7 @@ int main(int argument_count, char* arguments[]) {
   app.add_option("--epsilon", options.epsilons, "errors for the comparison of units")->capture_default_str();
   app.add_option("--seed", options.seed, "of random points and random groups")->capture_default_str();
   app.add_option("--out", options.out, "folder for data and pictures")->capture_default_str();
-  try {
-    app.parse(argument_count, arguments);
-  } catch (CLI::ParseError const& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  try {
+  return run_command_line(app, argument_count, arguments, [&] {
     std::filesystem::create_directories(options.out);
     shortest_use();
     bool within = measure_six_functions(options.out);
@@ -307,8 +303,5 @@ int main(int argument_count, char* arguments[]) {
     draw(options.out);
     std::cout << (within ? "every error is within its bound\n" : "some error is OVER its bound\n");
     return within ? 0 : 1;
-  } catch (std::exception const& error) {
-    std::cerr << error.what() << '\n';
-    return 2;
-  }
+  });
 }

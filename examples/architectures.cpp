@@ -2,6 +2,7 @@
 // examples/architectures.cpp -- known architectures at full depth: how many LayerNorms fold by weights alone, how many
 // with inserted centerings, why the others stay. Every count is checked by running a narrow copy of the network.
 #include "architectures/catalogue.hpp"
+#include "command_line.hpp"
 
 #include <foldnorm/graph/certificate.hpp>
 #include <foldnorm/graph/dot.hpp>
@@ -111,8 +112,7 @@ int main(int argument_count, char* arguments[]) {
   app.add_option("--graph", written, "print one as text for fold_graph (docs/layer_graph_format.md)")
       ->type_name("NAME");
   app.add_flag("--narrow", narrow, "the copy with some ten features");
-  CLI11_PARSE(app, argument_count, arguments);
-  try {
+  return run_command_line(app, argument_count, arguments, [&] {
     Scale const scale = narrow ? Scale::narrow : Scale::real;
     if (!written.empty()) std::cout << find(written).build(scale);
     if (!drawn.empty()) {
@@ -121,8 +121,5 @@ int main(int argument_count, char* arguments[]) {
       write_dot(std::cout, graph, find_foldable_norms(graph, options_for(architecture, true)));
     }
     return written.empty() && drawn.empty() ? print_table() : 0;
-  } catch (std::exception const& error) {
-    std::cerr << "architectures: " << error.what() << '\n';
-    return 2;
-  }
+  });
 }

@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "training/csv_log.hpp"
 #include "training/networks.hpp"
 #include "training/paired_training.hpp"
@@ -247,17 +248,9 @@ int main(int argument_count, char* arguments[]) {
   app.add_option("--data", options.data, "folder of Fashion-MNIST's *-ubyte.gz files")->capture_default_str();
   app.add_option("--text", options.text, "a text file")->capture_default_str();
   app.add_option("--out", options.out, "folder for the tables")->capture_default_str();
-  try {
-    app.parse(argument_count, arguments);
-  } catch (CLI::ParseError const& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  try {
+  return run_command_line(app, argument_count, arguments, [&] {
     run_images(options);
     run_text(options);
     return 0;
-  } catch (std::exception const& error) {
-    std::cerr << error.what() << '\n';
-    return 2;
-  }
+  });
 }

@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "training/csv_log.hpp"
 #include "training/fold_model.hpp"
 #include "training/networks.hpp"
@@ -272,12 +273,7 @@ int main(int argument_count, char* arguments[]) {
   app.add_option("--rounds", options.rounds, "of the timing")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--data", options.data, "folder of the *-ubyte.gz files")->capture_default_str();
   app.add_option("--out", options.out, "folder for the tables and plots")->capture_default_str();
-  try {
-    app.parse(argument_count, arguments);
-  } catch (CLI::ParseError const& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  try {
+  return run_command_line(app, argument_count, arguments, [&] {
     FashionMnist const images = load_fashion_mnist(options.data);
     FashionMnist patches = images;
     for (ImageSet* const set : {&patches.train, &patches.test}) cut_into_patches(*set, 7);
@@ -302,8 +298,5 @@ int main(int argument_count, char* arguments[]) {
     bool const holds = mlp && transformer && depth;
     std::cout << (holds ? "\nevery claim held\n" : "\nsome claim FAILED\n");
     return holds ? 0 : 1;
-  } catch (std::exception const& error) {
-    std::cerr << error.what() << '\n';
-    return 2;
-  }
+  });
 }

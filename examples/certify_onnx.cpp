@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // examples/certify_onnx.cpp -- runs two ONNX models on the same random inputs and says how far their outputs are apart.
 // Exit status: 0 if that is rounding, 1 if not, 2 if they cannot be compared.
+#include "command_line.hpp"
 #include "onnx/certificate.hpp"
 #include "onnx/input_arguments.hpp"
 
@@ -13,9 +14,6 @@
 namespace {
 
 using namespace foldnorm::onnx_models;
-
-constexpr int status_different = 1;
-constexpr int status_bad_input = 2;
 
 // Sums of up to 50,000 products in up to 50 layers in float: 1e-4 of the largest output is rounding; a wrong fold is
 // wrong by its size.
@@ -34,17 +32,9 @@ int main(int argument_count, char* arguments[]) {
   inputs.add_to(app);
   app.add_option("--threads", threads, "of ONNX Runtime")->check(CLI::Range(1, 256))->capture_default_str();
   app.add_option("--tolerance", tolerance, "largest relative difference that is rounding")->capture_default_str();
-  try {
-    app.parse(argument_count, arguments);
-  } catch (CLI::ParseError const& error) {
-    return app.exit(error) == 0 ? 0 : status_bad_input;
-  }
-  try {
+  return foldnorm::run_command_line(app, argument_count, arguments, [&] {
     OnnxCertificate const certificate = certify_onnx(original, folded, inputs.read(), threads);
     std::cout << certificate;
-    return certificate.largest_difference() <= tolerance ? 0 : status_different;
-  } catch (std::exception const& error) {
-    std::cerr << "certify_onnx: " << error.what() << '\n';
-    return status_bad_input;
-  }
+    return certificate.largest_difference() <= tolerance ? 0 : 1;
+  });
 }

@@ -3,6 +3,7 @@
 // share of time that norms take, the ceiling that this sets, and what estimate_gain foretold.
 //
 // Weights are random: latency does not depend on training. Results are compared before anything is timed.
+#include "command_line.hpp"
 #include "end_to_end/comparison.hpp"
 #include "end_to_end/folds.hpp"
 #include "end_to_end/networks.hpp"
@@ -131,8 +132,7 @@ int main(int argument_count, char* arguments[]) {
   app.add_option("--seconds", options.effort.seconds, "of these rounds, about")->capture_default_str();
   app.add_flag("--costs", options.costs, "print the table of costs that the estimates rest on");
   app.add_option("--seed", options.seed, "of weights and inputs")->capture_default_str();
-  CLI11_PARSE(app, argument_count, arguments);
-  try {
+  return run_command_line(app, argument_count, arguments, [&] {
     std::vector<OperationCosts> costs;
     for (int const threads : options.threads) {
       Eigen::setNbThreads(threads);
@@ -147,8 +147,6 @@ int main(int argument_count, char* arguments[]) {
         compare(network, options, costs);
       }
     }
-  } catch (std::exception const& error) {
-    std::cerr << "end_to_end: " << error.what() << '\n';
-    return 1;
-  }
+    return 0;
+  });
 }

@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "training/drawing.hpp"
 #include "training/fold_comparison.hpp"
 #include "training/mlp.hpp"
@@ -158,19 +159,11 @@ int main(int argument_count, char* arguments[]) {
   app.add_option("--data", options.data, "folder of the *-ubyte.gz files")->capture_default_str();
   app.add_option("--out", options.out, "folder for the drawings")->capture_default_str();
   app.add_option("--save", options.save, "folder for the trained networks, as fold_graph reads them")->type_name("DIR");
-  try {
-    app.parse(argument_count, arguments);
-  } catch (CLI::ParseError const& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  try {
+  return run_command_line(app, argument_count, arguments, [&] {
     FashionMnist data = load_fashion_mnist(options.data);
     bool const mlp_holds = show_mlp(data, options);
     bool const transformer_holds = show_vision_transformer(data, options);
     std::cout << (mlp_holds && transformer_holds ? "every claim held\n" : "some claim FAILED\n");
     return mlp_holds && transformer_holds ? 0 : 1;
-  } catch (std::exception const& error) {
-    std::cerr << error.what() << '\n';
-    return 2;
-  }
+  });
 }

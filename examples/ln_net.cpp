@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "training/fashion_mnist_data.hpp"
 #include "training/progress_bar.hpp"
 #include "training/run_program.hpp"
@@ -315,12 +316,7 @@ int main(int argument_count, char* arguments[]) {
   app.add_flag("--short", options.shortened, "fewer and smaller sets: some seconds");
   app.add_option("--data", options.data, "folder of the *-ubyte.gz files")->capture_default_str();
   app.add_option("--out", options.out, "folder for data and pictures")->capture_default_str();
-  try {
-    app.parse(argument_count, arguments);
-  } catch (CLI::ParseError const& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  try {
+  return run_command_line(app, argument_count, arguments, [&] {
     Claims claim;
     pictures(options, claim);
     lines(options, claim);
@@ -328,8 +324,5 @@ int main(int argument_count, char* arguments[]) {
     floats(options, claim);
     std::cout << (claim.all() ? "\nevery claim held\n" : "\nsome claim FAILED\n");
     return claim.all() ? 0 : 1;
-  } catch (std::exception const& error) {
-    std::cerr << error.what() << '\n';
-    return 2;
-  }
+  });
 }

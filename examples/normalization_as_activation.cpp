@@ -8,6 +8,7 @@
 // Exit status: 0, or 2 for a bad command line or data that cannot be read.
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "training/conv_net.hpp"
 #include "training/forward_timing.hpp"
 #include "training/mlp.hpp"
@@ -295,22 +296,14 @@ int main(int argument_count, char* arguments[]) {
   app.add_option("--rate", options.rates, "peak learning rates to choose from")->capture_default_str();
   app.add_option("--data", options.data, "folder of the *-ubyte.gz files")->capture_default_str();
   app.add_option("--out", options.out, "folder for data and picture")->capture_default_str();
-  try {
-    app.parse(argument_count, arguments);
-  } catch (CLI::ParseError const& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  if (options.shortened) {
-    options.images = 1000;
-    options.epochs = 1;
-    options.seeds.resize(1);
-    options.rates = {3e-3};
-  }
-  try {
+  return run_command_line(app, argument_count, arguments, [&] {
+    if (options.shortened) {
+      options.images = 1000;
+      options.epochs = 1;
+      options.seeds.resize(1);
+      options.rates = {3e-3};
+    }
     run(options);
     return 0;
-  } catch (std::exception const& error) {
-    std::cerr << error.what() << '\n';
-    return 2;
-  }
+  });
 }

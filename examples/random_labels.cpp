@@ -9,6 +9,7 @@
 // Exit status: 0, or 2 for a bad command line or data that cannot be read.
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "training/mlp.hpp"
 #include "training/optimizer.hpp"
 #include "training/plot.hpp"
@@ -200,18 +201,10 @@ int main(int argument_count, char* arguments[]) {
   app.add_option("--rate", options.rates, "peak learning rates to choose from")->capture_default_str();
   app.add_option("--data", options.data, "folder of the *-ubyte.gz files")->capture_default_str();
   app.add_option("--out", options.out, "folder for data and picture")->capture_default_str();
-  try {
-    app.parse(argument_count, arguments);
-  } catch (CLI::ParseError const& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  if (options.shortened && draws->empty()) options.draws = 1;
-  if (options.shortened && epochs->empty()) options.epochs = 10;
-  try {
+  return run_command_line(app, argument_count, arguments, [&] {
+    if (options.shortened && draws->empty()) options.draws = 1;
+    if (options.shortened && epochs->empty()) options.epochs = 10;
     run(options);
     return 0;
-  } catch (std::exception const& error) {
-    std::cerr << error.what() << '\n';
-    return 2;
-  }
+  });
 }

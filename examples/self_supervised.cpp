@@ -5,6 +5,7 @@
 // Exit status: 0 if every claim held, 1 if one failed, 2 for a bad command line or data that cannot be read.
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "training/embedding_measures.hpp"
 #include "training/linear_probe.hpp"
 #include "training/plot.hpp"
@@ -301,19 +302,11 @@ int main(int argument_count, char* arguments[]) {
   app.add_option("--rate", options.rate, "peak learning rate of AdamW")->capture_default_str();
   app.add_option("--data", options.data, "folder of the *-ubyte.gz files")->capture_default_str();
   app.add_option("--out", options.out, "folder for data and pictures")->capture_default_str();
-  try {
-    app.parse(argument_count, arguments);
-  } catch (CLI::ParseError const& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  try {
+  return run_command_line(app, argument_count, arguments, [&] {
     Sets const sets = split(load_fashion_mnist(options.data), options.shortened);
     bool all = true;
     for (std::uint64_t const seed : options.seeds) all &= run_seed(sets, options, seed);
     std::cout << (all ? "every claim held\n" : "some claim FAILED\n");
     return all ? 0 : 1;
-  } catch (std::exception const& error) {
-    std::cerr << error.what() << '\n';
-    return 2;
-  }
+  });
 }

@@ -18,6 +18,8 @@
 #include <numeric>
 #include <random>
 #include <span>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace foldnorm::training {
@@ -42,6 +44,10 @@ class BatchOrder {
  public:
   BatchOrder(Index samples, Index batch_size, std::uint64_t seed)
       : order_(static_cast<std::size_t>(samples)), batch_size_(static_cast<std::size_t>(batch_size)) {
+    if (batch_size < 1 || batch_size > samples) {
+      throw std::invalid_argument("batches of " + std::to_string(batch_size) + " cannot be made of " +
+                                  std::to_string(samples) + " samples");
+    }
     std::iota(order_.begin(), order_.end(), Index{0});
     std::mt19937_64 random(seed);
     std::shuffle(order_.begin(), order_.end(), random);

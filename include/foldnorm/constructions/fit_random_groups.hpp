@@ -15,6 +15,7 @@
 #include <foldnorm/constructions/units.hpp>
 #include <foldnorm/core/check.hpp>
 #include <foldnorm/core/errors.hpp>
+#include <foldnorm/core/random_draws.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/layers/sequential.hpp>
 
@@ -67,23 +68,22 @@ inline StepUnits draw_groups(ConstMatrixRef<double> const& samples, RandomGroups
   if (!deviation.allFinite()) throw_invalid("fit_random_groups: samples", " are too large to be squared");
   deviation = (deviation.array() > 0).select(deviation, 1);  // a constant feature says nothing at any scale
   std::mt19937_64 random(seed);
-  std::normal_distribution<double> normal;
-  std::uniform_int_distribution<Index> any_sample(0, m - 1);
-  std::uniform_real_distribution<double> log_radius(std::log(options.finest), std::log(options.coarsest));
+  double const finest = std::log(options.finest), range = std::log(options.coarsest) - finest;
   StepUnits units{Matrix<double>(n, options.groups), Vector<double>(options.groups), Vector<double>(options.groups)};
   for (Index g = 0; g < options.groups; ++g) {
     Vector<double> direction(n);
-    for (double& a : direction) a = normal(random);
+    for (double& a : direction) a = normal_draw(random);
+    auto const sample = static_cast<Index>(index_draw(random, static_cast<std::uint64_t>(m)));
     units.directions.col(g) = direction.normalized().cwiseQuotient(deviation);
-    units.thresholds(g) = units.directions.col(g).dot(samples.col(any_sample(random)));
-    units.radii(g) = std::exp(log_radius(random));
+    units.thresholds(g) = units.directions.col(g).dot(samples.col(sample));
+    units.radii(g) = std::exp(finest + range * unit_draw(random));
   }
   return units;
 }
 
 }  // namespace detail
 
-// samples: n x m, values: outputs x m, m >= 1. The same seed and standard library give the same network. Time is that
+// samples: n x m, values: outputs x m, m >= 1. The same seed gives the same network. Time is that
 // of a QR decomposition of (m + F) x F with F = 2 groups features, memory that of several such matrices. Fewer samples
 // than features are interpolated up to the ridge: judge on others. Throws shape_error, and std::invalid_argument for
 // entries that are not finite and options out of range.

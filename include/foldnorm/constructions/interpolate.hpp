@@ -11,6 +11,7 @@
 #include <foldnorm/constructions/units.hpp>
 #include <foldnorm/core/check.hpp>
 #include <foldnorm/core/errors.hpp>
+#include <foldnorm/core/random_draws.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/layers/sequential.hpp>
 
@@ -77,10 +78,9 @@ inline SampleLine widest_line(ConstMatrixRef<double> const& samples, ConstMatrix
   SampleLine best;
   best.gap = -1;
   std::mt19937_64 random(options.seed);
-  std::normal_distribution<double> normal;
   for (int attempt = 0; attempt < options.directions; ++attempt) {
     Vector<double> direction(samples.rows());
-    for (double& a : direction) a = normal(random);
+    for (double& a : direction) a = normal_draw(random);
     SampleLine next(samples, values, direction.normalized());
     if (next.gap > best.gap) best = std::move(next);
   }

@@ -2,6 +2,7 @@
 // foldnorm/graph/random_values.hpp -- random parameters and inputs that fit a graph, the same on every platform.
 #pragma once
 
+#include <foldnorm/core/random_draws.hpp>
 #include <foldnorm/graph/evaluate.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/parameters.hpp>
@@ -18,13 +19,9 @@ namespace foldnorm::inline FOLDNORM_ABI {
 
 namespace detail {
 
-// Uniform in [-sqrt(3), sqrt(3)): unit variance. The standard fixes the bits of std::mt19937_64 but not of its
-// distributions, hence by hand.
+// Uniform in [-sqrt(3), sqrt(3)): unit variance.
 inline Matrix<double> random_matrix(Index rows, Index columns, std::mt19937_64& random) {
-  return Matrix<double>::NullaryExpr(rows, columns, [&] {
-    double const unit = static_cast<double>(random() >> 11) * 0x1p-53;
-    return std::sqrt(3.0) * (2 * unit - 1);
-  });
+  return Matrix<double>::NullaryExpr(rows, columns, [&] { return std::sqrt(3.0) * (2 * unit_draw(random) - 1); });
 }
 
 }  // namespace detail
@@ -57,8 +54,8 @@ inline NamedValues random_inputs(Graph const& graph, Index tokens, std::uint64_t
     if (node.op == Operator::input) inputs.emplace(node.name, detail::random_matrix(node.features, tokens, random));
     if (node.op == Operator::ids) {
       auto const vocab = static_cast<std::uint64_t>(node.count(Key::vocab));
-      inputs.emplace(node.name,
-                     Matrix<double>::NullaryExpr(1, tokens, [&] { return static_cast<double>(random() % vocab); }));
+      inputs.emplace(node.name, Matrix<double>::NullaryExpr(
+                                    1, tokens, [&] { return static_cast<double>(detail::index_draw(random, vocab)); }));
     }
   }
   return inputs;

@@ -5,24 +5,17 @@
 
 #include <foldnorm/constructions/detail/runs.hpp>
 #include <foldnorm/constructions/detail/soft_fold.hpp>
+#include <foldnorm/core/random_draws.hpp>
 #include <foldnorm/core/types.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <numbers>
 #include <random>
 #include <tuple>
 #include <vector>
 
 namespace foldnorm::detail {
-
-// Standard normal, the same on every platform (up to its log and cos): Box and Muller.
-inline double normal_draw(std::mt19937_64& random) {
-  auto const unit = [&] { return (static_cast<double>(random() >> 11) + .5) * 0x1p-53; };
-  double const radius = std::sqrt(-2 * std::log(unit()));
-  return radius * std::cos(2 * std::numbers::pi * unit());
-}
 
 // For samples n x m: `count` random unit directions of the standardized features (one for n = 1), rounded to the
 // network's scalar. Features that do not vary get weight 0.

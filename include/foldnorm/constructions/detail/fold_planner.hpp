@@ -20,8 +20,8 @@
 namespace foldnorm::detail {
 
 struct PlannerOptions {
-  double width_floor = 1e-8;  // smallest w, relative to the range of the points: far points lose u (x-c)^2 / w
-  double least_score = .2;    // of a fold; below it the end is prepared first
+  double width_floor;  // smallest w, relative to the range of the points: far points lose u (x-c)^2 / w
+  double least_score;  // of a fold; below it the end is prepared first
 };
 
 enum class StepKind { fold, stretch, compress };

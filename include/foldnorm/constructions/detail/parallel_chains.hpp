@@ -35,9 +35,8 @@ Sequential<Scalar> parallel_network(std::vector<FoldChain<Scalar>> const& chains
     Linear<Scalar> linear(i == 0 ? chains[0].linears[0].in_features() : width, width);
     for (std::size_t b = 0; b < chains.size(); ++b) {
       auto const row = static_cast<Index>(3 * b);
-      auto block = linear.weight.block(row, i == 0 ? 0 : row, 3, i == 0 ? linear.in_features() : 3);
       Linear<Scalar> const& own = i < chains[b].linears.size() ? chains[b].linears[i] : padding;
-      block = own.weight;
+      linear.weight.block(row, i == 0 ? 0 : row, 3, i == 0 ? linear.in_features() : 3) = own.weight;
       linear.bias.segment(row, 3) = own.bias;
     }
     network.append(std::move(linear));
