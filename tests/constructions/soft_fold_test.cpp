@@ -112,7 +112,7 @@ TEST_CASE("LN-Net: a planned fold of either end merges the runs it says, in the 
     REQUIRE(runs.form(x, labels));
     std::size_t const before = runs.size();
     if (before < 4) continue;
-    auto const step = detail::plan_step(runs, {});
+    auto const step = detail::plan_step(runs, {.width_floor = 1e-8, .least_score = .2});
     if (!step || step->kind != detail::StepKind::fold) continue;
     ++folds[step->end == detail::End::right];
     for (double& point : x) point = step->map(point);

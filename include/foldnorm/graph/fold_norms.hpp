@@ -160,13 +160,10 @@ class Folding {
       if (is_new) {
         ones = edits_.fresh_name(head.table + ".ones");
         means = edits_.fresh_name(head.table + ".means");
-        std::visit(
-            [&, ones = ones, means = means](auto const& table) {
-              auto const correction = head_correction(table, centerings_.at(head.table)->parts);
-              edits_.parameters().set(ones, correction.ones);
-              edits_.parameters().set(means, correction.means);
-            },
-            edits_.original(head.table));
+        ParameterValue const& table = edits_.original(head.table);
+        HeadCorrection const correction = head_correction(table, centerings_.at(head.table)->parts);
+        edits_.parameters().set_like(ones, table, correction.ones);
+        edits_.parameters().set_like(means, table, correction.means);
       }
       edits_.correct_head(head.head, ones, means);
     }

@@ -6,35 +6,41 @@
 // Foldable LayerNorm (arXiv:2605.14521); derived, case f (3) of docs/folding.md, "Tied heads".
 #pragma once
 
-#include <foldnorm/core/rounding.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/fold/interval.hpp>
+#include <foldnorm/graph/parameters.hpp>
 
 #include <cstddef>
+#include <variant>
 #include <vector>
 
 namespace foldnorm::detail {
 
 // Two weights, out x in: sums = ones z, correction = means sums.
-template <class Scalar>
 struct HeadCorrection {
-  Matrix<Scalar> ones;   // parts x features
-  Matrix<Scalar> means;  // vocabulary x parts
+  Matrix<double> ones;   // parts x features
+  Matrix<double> means;  // vocabulary x parts
 };
 
-// Of a table before it is centered, features x vocabulary. Means are taken in double and rounded once. Precondition
-// (ours): the parts lie in its rows.
-template <class Scalar>
-HeadCorrection<Scalar> head_correction(Matrix<Scalar> const& table, std::vector<Interval> const& parts) {
-  auto const count = static_cast<Index>(parts.size());
-  HeadCorrection<Scalar> result{Matrix<Scalar>::Zero(count, table.rows()), Matrix<Scalar>(table.cols(), count)};
-  for (Index k = 0; k < count; ++k) {
-    auto const [begin, end] = parts[static_cast<std::size_t>(k)];
-    result.ones.row(k).segment(begin, end - begin).setOnes();
-    Vector<double> const means = table.middleRows(begin, end - begin).template cast<double>().colwise().mean();
-    result.means.col(k) = means.unaryExpr([](double mean) { return round_once<Scalar>(mean); });
-  }
-  return result;
+// Of a table before it is centered, features x vocabulary. Precondition (ours): the parts lie in its rows. (Sums by
+// hand: Eigen's, over four types, would take every file that folds a second longer to compile.)
+inline HeadCorrection head_correction(ParameterValue const& table, std::vector<Interval> const& parts) {
+  return std::visit(
+      [&](auto const& values) {
+        auto const count = static_cast<Index>(parts.size());
+        HeadCorrection result{Matrix<double>::Zero(count, values.rows()), Matrix<double>::Zero(values.cols(), count)};
+        for (Index k = 0; k < count; ++k) {
+          auto const [begin, end] = parts[static_cast<std::size_t>(k)];
+          for (Index i = begin; i < end; ++i) result.ones(k, i) = 1;
+          for (Index j = 0; j < values.cols(); ++j) {
+            double sum = 0;
+            for (Index i = begin; i < end; ++i) sum += static_cast<double>(values(i, j));
+            result.means(j, k) = sum / static_cast<double>(end - begin);
+          }
+        }
+        return result;
+      },
+      table);
 }
 
 }  // namespace foldnorm::detail

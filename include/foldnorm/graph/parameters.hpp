@@ -42,6 +42,18 @@ auto& parameter_of_type(Value& value, std::string_view name) {
   return *matrix;
 }
 
+// Throws std::invalid_argument if a value is not finite in Scalar. `name` is the message's.
+template <storage_scalar Scalar>
+Matrix<Scalar> rounded_once(Matrix<double> const& values, std::string_view name) {
+  Matrix<Scalar> rounded(values.rows(), values.cols());
+  for (Index i = 0; i < values.size(); ++i) {
+    rounded.data()[i] = round_once<Scalar>(values.data()[i]);
+    if (std::isfinite(static_cast<double>(rounded.data()[i]))) continue;
+    raise<std::invalid_argument>("parameters: new values of '" + std::string(name) + "' are not finite in its type");
+  }
+  return rounded;
+}
+
 }  // namespace detail
 
 class Parameters {
@@ -52,6 +64,14 @@ class Parameters {
     values_.insert_or_assign(std::move(name), Matrix<typename M::Scalar>(matrix));
   }
   void set(std::string name, ParameterValue value) { values_.insert_or_assign(std::move(name), std::move(value)); }
+  // Adds or replaces, in the type that `like` has, rounded once. Throws as assign does.
+  void set_like(std::string name, ParameterValue const& like, Matrix<double> const& values) {
+    ParameterValue value =
+        std::visit([&]<class Scalar>(
+                       Matrix<Scalar> const&) -> ParameterValue { return detail::rounded_once<Scalar>(values, name); },
+                   like);
+    set(std::move(name), std::move(value));
+  }
   void erase(std::string_view name) {
     if (auto const found = values_.find(name); found != values_.end()) values_.erase(found);
   }
@@ -91,14 +111,7 @@ class Parameters {
     std::visit(
         [&]<class Scalar>(Matrix<Scalar>& matrix) {
           check_same_shape(values, matrix, "parameters: values to assign, parameter");
-          Matrix<Scalar> rounded(values.rows(), values.cols());
-          for (Index i = 0; i < values.size(); ++i) {
-            rounded.data()[i] = round_once<Scalar>(values.data()[i]);
-            if (std::isfinite(static_cast<double>(rounded.data()[i]))) continue;
-            detail::raise<std::invalid_argument>("parameters: new values of '" + std::string(name) +
-                                                 "' are not finite in its type");
-          }
-          matrix = std::move(rounded);
+          matrix = detail::rounded_once<Scalar>(values, name);
         },
         at(name));
   }
