@@ -8,7 +8,9 @@
 
 namespace foldnorm {
 
+#ifndef FOLDNORM_TEST_FILE_ALONE
 extern template std::vector<Matrix<double>> evaluate_nodes(Graph const&, Parameters const&, NamedValues const&);
 extern template std::vector<Matrix<float>> evaluate_nodes(Graph const&, Parameters const&, NamedValues const&);
+#endif
 
 }  // namespace foldnorm

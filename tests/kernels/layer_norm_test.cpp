@@ -52,6 +52,29 @@ TEMPLATE_TEST_CASE("layer_norm: three numbers by hand", "", float, double) {
   }
 }
 
+TEMPLATE_TEST_CASE("layer_norm: gradients by hand, of three numbers and of copies of them", "", float, double) {
+  using Scalar = TestType;
+  Scalar const root = std::sqrt(Scalar(5)), tolerance = 8 * std::numeric_limits<Scalar>::epsilon();
+  Vector<Scalar> numbers(3), upstream(3), expected(3);
+  numbers << 1, 2, 6;  // as above: xhat = (-2, -1, 3) / sqrt(5)
+  upstream << 1, 0, 0;
+  expected << 6, -7, 1;  // (dy - 1/3 + 2/15 (-2, -1, 3)) / sqrt(5), in units of 1 / (15 sqrt(5))
+  expected /= 15 * root;
+  for (int copies : {1, 40}) {  // of every feature: no mean changes
+    Matrix<Scalar> const x = numbers.replicate(copies, 1), dy = upstream.replicate(copies, 1);
+    for (Accuracy accuracy : {Accuracy::fast, Accuracy::accurate}) {
+      Matrix<Scalar> y(x.rows(), 1), dx(x.rows(), 1);
+      Vector<Scalar> dgamma(x.rows()), dbeta(x.rows());
+      NormStatistics<Scalar> statistics;
+      layer_norm(x, none, none, Scalar(1) / 3, y, statistics, accuracy);
+      layer_norm_backward(dy, x, Vector<Scalar>::Ones(x.rows()), statistics, dx, dgamma, dbeta, {accuracy});
+      for (foldnorm::Index i = 0; i < x.rows(); ++i) CHECK(std::abs(dx(i) - expected[i % 3]) <= tolerance);
+      CHECK(std::abs(dgamma[0] - -2 / root) <= tolerance);
+      CHECK((dgamma[1] == 0 && dbeta[0] == 1 && dbeta[2] == 0));
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("layer_norm: statistics say mean and reciprocal deviation", "", float, double) {
   Matrix<TestType> x(2, 2), y(2, 2);
   x << 1, 5, 3, 9;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Public bug reports of other libraries, each by its number and its input.
+// Public bug reports of other libraries, each by its number and its input. NAME#N is
+// https://github.com/OWNER/NAME/issues/N, with the owners pytorch, microsoft (onnxruntime), ml-explore (mlx), tracel-ai
+// (burn), tenstorrent (tt-metal), apple (coremltools), google (flax), patrick-kidger (equinox), tensorflow and onnx.
+// Those about files are in tests/onnx/hostile_models_test.cpp.
 #include <cmath>
 #include <limits>
 
@@ -28,6 +31,11 @@ void check_within_tiers(Matrix<Scalar> const& x, foldnorm::Compute<Scalar> eps) 
   CHECK(fast_errors.nrm <= tier_2_nrm * 0x1p-24);
   CHECK(forward_errors(accurate, x, gamma, beta, eps, Norm::subtracts_mean).y <= tier_1);
 }
+
+template <class X>
+concept can_be_normalized = requires(X const& x, Eigen::Matrix<typename X::Scalar, -1, -1>& y) {
+  foldnorm::layer_norm(x, none, none, 1e-5F, y);
+};
 
 }  // namespace
 
@@ -154,6 +162,18 @@ TEST_CASE("flax#1491, equinox#314: no negative variance, whatever the mean") {
   for (double mean : {1e2, 1e4, 1e6, 1e8}) {
     INFO("mean " << mean);
     check_within_tiers<LayerNormOf<float>>(normal<float>(256, 8, 511, mean, 1e-3 * mean), 0.0f);
+  }
+}
+
+TEST_CASE("pytorch#78444: no features at all are no error, and integers are no norm's input, at compile time") {
+  static_assert(can_be_normalized<Matrix<float>>);
+  static_assert(!can_be_normalized<Matrix<int>>);
+  for (Index const samples : {0, 3}) {
+    Matrix<float> const nothing(0, samples);
+    Vector<float> const none_of_them(0);
+    CHECK(foldnorm::layer_norm(nothing, none_of_them, none_of_them, 1e-5f).cols() == samples);
+    Gradients<float> const g = gradients<LayerNormOf<float>>(nothing, nothing, none_of_them, 1e-5f);
+    CHECK((g.dx.cols() == samples && g.dgamma.size() == 0));
   }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // tests/laws/instances.hpp -- the kernels' inner templates, compiled once for all tests instead of once per file.
 //
-// Each takes 2 to 4 seconds. What is not in these lists still works, compiled where it is used.
+// Each takes 2 to 4 seconds. With FOLDNORM_TEST_FILE_ALONE a file compiles what it needs itself (tests/mutation).
+// What is not in these lists still works, compiled where it is used.
 #pragma once
 
 #include <foldnorm/kernels/add_norm.hpp>
@@ -60,6 +61,7 @@ using PerFeature = ParameterColumns<P, true>;
 template <class P>
 using PerColumn = ParameterColumns<P, false>;
 
+#ifndef FOLDNORM_TEST_FILE_ALONE
 FOLDNORM_PLAIN_INSTANCES(extern template, float)
 FOLDNORM_PLAIN_INSTANCES(extern template, double)
 FOLDNORM_HALF_INSTANCES(extern template, Eigen::half)
@@ -71,4 +73,5 @@ FOLDNORM_SUM_INSTANCES(extern template, float)
 FOLDNORM_SUM_INSTANCES(extern template, double)
 FOLDNORM_SUM_INSTANCES(extern template, Eigen::half)
 FOLDNORM_PER_COLUMN_INSTANCES(extern template, float)
+#endif
 }  // namespace foldnorm::detail

@@ -101,6 +101,21 @@ TEST_CASE("a fused LayerNorm becomes what its opset and its runtime have") {
   CHECK(model.error(tokens(6)) < onnx_fold_tolerance);
 }
 
+TEST_CASE("an epsilon that an operator's attribute, a float, cannot hold stays in a constant") {
+  for (double const epsilon : {1e60, 1e-60}) {
+    auto const divided_by = [&](ModelBuilder& b, std::string const& x) {
+      std::string const d = b.node("Sub", {x, b.mean(x)});
+      std::string const v = b.node("Add", {b.mean(b.node("Mul", {d, d})), b.scalar(epsilon)});
+      return b.node("Div", {d, b.node("Sqrt", {v})});
+    };
+    FoldedTestModel const model(small_model(17, divided_by), for_onnxruntime());
+    CAPTURE(epsilon, model.report());
+    CHECK(model.folded.folds() == 1);
+    CHECK(count_nodes(model.folded.model, "SimplifiedLayerNormalization") == 0);
+    CHECK(model.error(tokens(6)) < onnx_fold_tolerance);
+  }
+}
+
 TEST_CASE("gamma and beta of a norm go into the linear layers that read it") {
   for (bool const is_fused : {true, false}) {
     ModelBuilder b;
@@ -185,6 +200,22 @@ TEST_CASE("convolutions fold along axis 1, with and without a scale behind them"
       CHECK(model.error({{"x", random_tensor({2, 3, 4, 5}, 3)}}) < onnx_fold_tolerance);
       CHECK(count_nodes(model.folded.model, "BatchNormalization") == 0);
     }
+  }
+}
+
+TEST_CASE("a convolution's weight that something else reads stays, however many nodes there are") {
+  for (int nodes = 0; nodes < 20; ++nodes) {  // among them a number after which the graph's memory moves
+    ModelBuilder b;
+    std::string h = b.input("x", {-1, 3, -2});
+    for (int n = 0; n < nodes; ++n) h = b.node("Relu", {h});
+    std::string const w = b.weight("w", {8, 3, 3});
+    std::string const y = b.node("Transpose", {b.node("Conv", {h, w})}, {}, {{"perm", {0, 2, 1}}});
+    b.add("Relu", {b.layer_norm(y, 8)}, {"y"});
+    b.output("y");
+    REQUIRE(FoldedTestModel(b.model).folded.folds() == 1);
+    b.add("Sin", {w}, {"z"});
+    b.output("z");
+    CHECK(FoldedTestModel(b.model).folded.folds() == 0);
   }
 }
 

@@ -76,7 +76,7 @@ TEST_CASE("a file that is no model is refused") {
   CHECK_THROWS_AS(OnnxFile("/tmp"), onnx_error);
 }
 
-TEST_CASE("a truncated model, or one with bytes changed, never does anything but fold or complain") {
+TEST_CASE("onnxruntime#4585: a truncated model, or one with bytes changed, never does anything but fold or complain") {
   std::string const good = foldable_model().SerializeAsString();
   REQUIRE(onnx_complaint(good).empty());
   for (std::size_t length = 1; length < good.size(); length += 7) onnx_complaint(good.substr(0, length));
@@ -88,6 +88,29 @@ TEST_CASE("a truncated model, or one with bytes changed, never does anything but
     std::string const complaint = onnx_complaint(bytes);
     CHECK_THAT(complaint, !Contains("no file's name"));
   }
+}
+
+TEST_CASE("onnx#7815: local functions that call each other are not followed, and what is around them folds") {
+  ::onnx::ModelProto model = foldable_model();
+  auto const call = [](::onnx::NodeProto& node, char const* function, std::string const& from, char const* to) {
+    node.set_domain("local");
+    node.set_op_type(function);
+    node.add_input(from);
+    node.add_output(to);
+  };
+  for (auto const& [name, other] : {std::pair("ping", "pong"), std::pair("pong", "ping"), std::pair("self", "self")}) {
+    auto& function = *model.add_functions();
+    function.set_domain("local");
+    function.set_name(name);
+    function.add_input("a");
+    function.add_output("b");
+    call(*function.add_node(), other, "a", "b");
+  }
+  call(*model.mutable_graph()->add_node(), "ping", "y", "z");
+  call(*model.mutable_graph()->add_node(), "self", "z", "last");
+  model.mutable_graph()->mutable_output(0)->set_name("last");
+  CHECK(onnx_complaint(model.SerializeAsString()).empty());
+  CHECK(FoldedTestModel(model).folded.folds() == 1);
 }
 
 TEST_CASE("messages nested without end are refused") {

@@ -10,6 +10,7 @@
 
 namespace foldnorm {
 
+#ifndef FOLDNORM_TEST_FILE_ALONE
 extern template class Whitening<float, IterNormMethod>;
 extern template class Whitening<double, IterNormMethod>;
 extern template class Whitening<float, SpectralMethod<InverseSquareRoot>>;
@@ -20,6 +21,7 @@ extern template class Whitening<float, PcaMethod>;
 extern template class Whitening<double, PcaMethod>;
 extern template class Whitening<float, CholeskyMethod>;
 extern template class Whitening<double, CholeskyMethod>;
+#endif
 
 inline constexpr IterNormEngine iter_norm_engines[] = {IterNormEngine::newton, IterNormEngine::coupled,
                                                        IterNormEngine::spectral};

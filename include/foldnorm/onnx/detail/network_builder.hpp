@@ -247,7 +247,7 @@ class NetworkBuilder {
   }
 
   void add_other_use(ParameterDescription const& parameter, std::string const& tensor) {
-    Node const& first = graph().node(parameter.uses.front().node);
+    Node const first = graph().node(parameter.uses.front().node);  // a copy: the graph grows
     std::string const name = fresh_name(tensor, ".elsewhere");
     Index const inputs = first.inputs.empty() ? 0 : graph().node(first.inputs[0]).features;
     auto const source = [&](Index count) { return graph().input(fresh_name(name, ".input"), count); };

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -82,10 +83,17 @@ class NormNodes {
     if (!change.loses_mean) return;
     bool const keeps_gamma = norm.gamma_node != OnnxIndex::nobody && !change.loses_gamma;
     std::int32_t const type = shapes_.of(pattern.input).type;
-    if (target_ == OnnxTarget::onnxruntime && axis == -1 && is_weight_type(type)) {
+    bool const fuses = axis == -1 && is_weight_type(type) && fits_attribute(pattern.epsilon);
+    if (target_ == OnnxTarget::onnxruntime && fuses) {
       return fuse_pattern(norm, features, keeps_gamma, type);
     }
     drop_mean(pattern);
+  }
+
+  // An operator's epsilon is a float; one in a constant of double may be none.
+  static bool fits_attribute(double epsilon) {
+    using Limits = std::numeric_limits<float>;
+    return epsilon == 0 || (epsilon >= double{Limits::min()} && epsilon <= double{Limits::max()});
   }
 
   void fuse_pattern(OnnxNorm const& norm, Index features, bool keeps_gamma, std::int32_t type) {
