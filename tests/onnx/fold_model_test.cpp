@@ -257,26 +257,16 @@ TEST_CASE("what is read where no rule looks is not changed") {
   b.output("y");
   REQUIRE(FoldedTestModel(b.model).folded.folds() == 1);
 
-  auto const with_branch = [&](std::string const& read) {  // both branches of an If read it
+  auto const with_loop = [&](std::string const& read) {  // its body reads it
     ModelBuilder other = b;
-    auto& node = other.add("If", {"flag"}, {"z"});
-    for (auto const* name : {"then_branch", "else_branch"}) {
-      auto& attribute = *node.add_attribute();
-      attribute.set_name(name);
-      attribute.set_type(::onnx::AttributeProto::GRAPH);
-      auto& inner = *attribute.mutable_g();
-      auto& identity = *inner.add_node();
-      identity.set_op_type("Identity");
-      identity.add_input(read);
-      identity.add_output(std::string("inner_") + name);
-      inner.add_output()->set_name(std::string("inner_") + name);
-    }
+    auto& node = other.add("Loop", {"", "flag", "x"}, {"z"});
+    other.set_graph(node, "body", [&] { return other.node("Identity", {read}); });
     other.output("z");
     return FoldedTestModel(other.model).report();
   };
-  CHECK_THAT(with_branch("w"), Contains("folded 0 of 1\n") && Contains(": tied: "));
-  CHECK_THAT(with_branch(h), Contains("folded 0 of 1\n") && Contains(": read_unforgiven: If "));
-  CHECK_THAT(with_branch("x"), Contains("folded 1 of 1\n"));
+  CHECK_THAT(with_loop("w"), Contains("folded 0 of 1\n") && Contains(": tied: "));
+  CHECK_THAT(with_loop(h), Contains("folded 0 of 1\n") && Contains(": read_unforgiven: Loop "));
+  CHECK_THAT(with_loop("x"), Contains("folded 1 of 1\n"));
 
   ModelBuilder other = b;
   other.add("NoSuchOperator", {"w"}, {other.output("z")});

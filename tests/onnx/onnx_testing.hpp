@@ -75,6 +75,33 @@ class ModelBuilder {
     attribute.set_type(::onnx::AttributeProto::INTS);
     for (auto const value : values) attribute.add_ints(value);
   }
+  ::onnx::NodeProto& last() { return *model.mutable_graph()->mutable_node()->rbegin(); }
+  static void set_number(::onnx::NodeProto& node, std::string const& name, double value) {
+    auto& attribute = *node.add_attribute();
+    attribute.set_name(name);
+    attribute.set_type(::onnx::AttributeProto::FLOAT);
+    attribute.set_f(static_cast<float>(value));
+  }
+  static void set_text(::onnx::NodeProto& node, std::string const& name, std::string const& value) {
+    auto& attribute = *node.add_attribute();
+    attribute.set_name(name);
+    attribute.set_type(::onnx::AttributeProto::STRING);
+    attribute.set_s(value);
+  }
+  // An attribute that is a graph: what `build` adds, with these outputs.
+  template <class Build>
+  void set_graph(::onnx::NodeProto& node, std::string const& name, Build build) {
+    ::onnx::GraphProto inner, *const outer = model.mutable_graph();
+    inner.set_name(name);
+    auto& attribute = *node.add_attribute();
+    attribute.set_name(name);
+    attribute.set_type(::onnx::AttributeProto::GRAPH);
+    outer->Swap(&inner);  // so that nodes go where they belong
+    std::string const output = build();
+    outer->add_output()->set_name(output);
+    outer->Swap(&inner);
+    attribute.mutable_g()->Swap(&inner);
+  }
 
   std::string constant(std::string const& name, std::vector<std::int64_t> const& dims,
                        std::vector<double> const& values) {
@@ -100,6 +127,14 @@ class ModelBuilder {
     tensor.add_dims(static_cast<std::int64_t>(values.size()));
     tensor.set_data_type(::onnx::TensorProto::INT64);
     for (auto const value : values) tensor.add_int64_data(value);
+    return name;
+  }
+  std::string floats(std::string const& name, std::vector<float> const& values) {  // what Resize's factors are
+    auto& tensor = *model.mutable_graph()->add_initializer();
+    tensor.set_name(name);
+    tensor.add_dims(static_cast<std::int64_t>(values.size()));
+    tensor.set_data_type(::onnx::TensorProto::FLOAT);
+    for (float const value : values) tensor.add_float_data(value);
     return name;
   }
   std::string scalar(double value) { return constant("scalar" + std::to_string(++made_), {}, {value}); }

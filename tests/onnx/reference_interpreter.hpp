@@ -4,6 +4,8 @@
 
 #include <onnx/onnx_pb.h>
 
+#include "onnx/reference_operators.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -18,49 +20,6 @@
 
 namespace foldnorm::testing {
 
-struct TestTensor {
-  using Shape = std::vector<std::int64_t>;
-  Shape dims;
-  std::vector<double> values;  // row-major
-
-  TestTensor() = default;
-  explicit TestTensor(Shape shape) : dims(std::move(shape)), values(static_cast<std::size_t>(size())) {}
-  std::int64_t size() const { return product(0, dims.size()); }
-  std::int64_t product(std::size_t begin, std::size_t end) const {
-    std::int64_t result = 1;
-    for (std::size_t i = begin; i < end; ++i) result *= dims[i];
-    return result;
-  }
-  std::size_t rank() const { return dims.size(); }
-  std::size_t axis(std::int64_t axis) const {
-    return static_cast<std::size_t>(axis < 0 ? axis + static_cast<std::int64_t>(rank()) : axis);
-  }
-  // Every index in turn, row-major.
-  template <class Action>
-  static void for_each_index(Shape const& dims, Action action) {
-    Shape index(dims.size(), 0);
-    for (auto const length : dims) {
-      if (length == 0) return;
-    }
-    for (;;) {
-      action(index);
-      std::size_t i = dims.size();
-      while (i > 0 && ++index[i - 1] == dims[i - 1]) index[--i] = 0;
-      if (i == 0) return;
-    }
-  }
-  // Broadcasting: aligned at the end, axes of length 1 are repeated.
-  double& at(Shape const& index) {
-    std::int64_t place = 0;
-    for (std::size_t i = 0; i < rank(); ++i) {
-      place = place * dims[i] + (dims[i] == 1 ? 0 : index[index.size() - rank() + i]);
-    }
-    return values[static_cast<std::size_t>(place)];
-  }
-  double at(Shape const& index) const { return const_cast<TestTensor&>(*this).at(index); }
-};
-using TestTensors = std::map<std::string, TestTensor>;
-
 class ReferenceInterpreter {
  public:
   explicit ReferenceInterpreter(::onnx::ModelProto const& model) : graph_(model.graph()) {
@@ -70,8 +29,7 @@ class ReferenceInterpreter {
   TestTensors run(TestTensors const& inputs) {
     values_ = inputs;
     values_[""] = {};
-    for (auto const& tensor : graph_.initializer()) values_[tensor.name()] = tensor_of(tensor);
-    for (auto const& node : graph_.node()) run_node(node);
+    run_graph(graph_);
     TestTensors result;
     for (auto const& output : graph_.output()) result[output.name()] = values_.at(output.name());
     return result;
@@ -100,15 +58,6 @@ class ReferenceInterpreter {
   using Node = ::onnx::NodeProto;
   using Shape = TestTensor::Shape;
 
-  static ::onnx::AttributeProto const* attribute(Node const& node, char const* name) {
-    for (auto const& attribute : node.attribute()) {
-      if (attribute.name() == name) return &attribute;
-    }
-    return nullptr;
-  }
-  static std::int64_t integer(Node const& node, char const* name, std::int64_t otherwise) {
-    return attribute(node, name) ? attribute(node, name)->i() : otherwise;
-  }
   TestTensor const& in(Node const& node, int i) const {
     return values_.at(i < node.input_size() ? node.input(i) : std::string());
   }
@@ -121,8 +70,31 @@ class ReferenceInterpreter {
     return {values.begin(), values.end()};
   }
 
+  void run_graph(::onnx::GraphProto const& graph) {
+    for (auto const& tensor : graph.initializer()) values_[tensor.name()] = tensor_of(tensor);
+    for (auto const& node : graph.node()) run_node(node);
+  }
+  void run_branch(Node const& node) {
+    bool const holds = in(node, 0).values.at(0) != 0;
+    auto const& branch = attribute(node, holds ? "then_branch" : "else_branch")->g();
+    run_graph(branch);
+    for (int k = 0; k < node.output_size(); ++k) values_[node.output(k)] = values_.at(branch.output(k).name());
+  }
+  // The first input is a state that each run of the body makes anew, so many times.
+  void run_loop(Node const& node) {
+    auto const& body = attribute(node, "body")->g();
+    values_[body.input(2).name()] = in(node, 2);
+    for (double k = 0; k < in(node, 0).values.at(0); ++k) {
+      run_graph(body);
+      values_[body.input(2).name()] = values_.at(body.output(1).name());
+    }
+    values_[node.output(0)] = values_.at(body.input(2).name());
+  }
+
   void run_node(Node const& node) {
     std::string const& op = node.op_type();
+    if (op == "If") return run_branch(node);
+    if (op == "Loop") return run_loop(node);
     if (op == "Split") return run_split(node);
     values_[node.output(0)] = value_of(node, op);
   }
@@ -139,12 +111,15 @@ class ReferenceInterpreter {
         {"Cast", [](double x) { return x; }},
         {"Dropout", [](double x) { return x; }},
         {"Sigmoid", [](double x) { return 1 / (1 + std::exp(-x)); }}};
-    static std::map<std::string, double (*)(double, double)> const combinations{{"Add", [](double x, double y) { return x + y; }},
-                                                                                {"Sub", [](double x, double y) { return x - y; }},
-                                                                                {"Mul", [](double x, double y) { return x * y; }},
-                                                                                {"Div", [](double x, double y) { return x / y; }},
-                                                                                {"Pow", [](double x, double y) { return std::pow(x, y); }},
-                                                                                {"Max", [](double x, double y) { return std::max(x, y); }}};
+    static std::map<std::string, double (*)(double, double)> const combinations{
+        {"Add", [](double x, double y) { return x + y; }},
+        {"Sub", [](double x, double y) { return x - y; }},
+        {"Mul", [](double x, double y) { return x * y; }},
+        {"Div", [](double x, double y) { return x / y; }},
+        {"Pow", [](double x, double y) { return std::pow(x, y); }},
+        {"PRelu", [](double x, double slope) { return x < 0 ? slope * x : x; }},
+        {"Greater", [](double x, double y) { return x > y ? 1.0 : 0.0; }},
+        {"Max", [](double x, double y) { return std::max(x, y); }}};
     if (auto const found = functions.find(op); found != functions.end()) {
       TestTensor y = in(node, 0);
       for (double& value : y.values) value = found->second(value);
@@ -188,19 +163,14 @@ class ReferenceInterpreter {
       return normalized(node, op);
     }
     if (op == "BatchNormalization") return batch_norm(node);
-    throw std::invalid_argument("reference interpreter: no " + op);
+    std::vector<TestTensor> inputs;
+    for (int i = 0; i < node.input_size(); ++i) inputs.push_back(in(node, i));
+    return ReferenceOperators(node, std::move(inputs), opset_).value();
   }
 
   static TestTensor combined(TestTensor const& a, TestTensor const& b, std::function<double(double, double)> const& f) {
-    Shape dims(std::max(a.rank(), b.rank()), 1);
-    for (auto const* x : {&a, &b}) {
-      for (std::size_t i = 1; i <= x->rank(); ++i) {
-        auto& length = dims[dims.size() - i];
-        length = length == 1 ? x->dims[x->rank() - i] : length;
-      }
-    }
-    TestTensor y(dims);
-    TestTensor::for_each_index(dims, [&](Shape const& index) { y.at(index) = f(a.at(index), b.at(index)); });
+    TestTensor y(broadcast_shape({&a, &b}));
+    TestTensor::for_each_index(y.dims, [&](Shape const& index) { y.at(index) = f(a.at(index), b.at(index)); });
     return y;
   }
   static TestTensor product(TestTensor const& a, TestTensor const& b) {
@@ -225,8 +195,10 @@ class ReferenceInterpreter {
     auto const flipped = [&](int i, char const* name) {
       return integer(node, name, 0) != 0 ? transposed(in(node, i), {1, 0}) : in(node, i);
     };
-    TestTensor const y = product(flipped(0, "transA"), flipped(1, "transB"));
-    return has(node, 2) ? combined(y, in(node, 2), [](double x, double b) { return x + b; }) : y;
+    double const alpha = number(node, "alpha", 1), beta = number(node, "beta", 1);
+    TestTensor y = product(flipped(0, "transA"), flipped(1, "transB"));
+    for (double& value : y.values) value *= alpha;
+    return has(node, 2) ? combined(y, in(node, 2), [&](double x, double b) { return x + beta * b; }) : y;
   }
   // Stride 1, any number of axes; pads in front and behind alike.
   TestTensor convolution(Node const& node) const {
@@ -386,8 +358,7 @@ class ReferenceInterpreter {
   TestTensor normalized(Node const& node, std::string const& op) const {
     TestTensor y = in(node, 0);
     std::size_t const axis = y.axis(integer(node, "axis", -1));
-    double const epsilon =
-        attribute(node, "epsilon") ? static_cast<double>(attribute(node, "epsilon")->f()) : double{1e-5F};
+    double const epsilon = number(node, "epsilon", double{1e-5F});
     Shape dims = y.dims;
     dims[axis] = 1;
     auto const length = y.dims[axis];
@@ -413,8 +384,7 @@ class ReferenceInterpreter {
   }
   TestTensor batch_norm(Node const& node) const {
     TestTensor y = in(node, 0);
-    double const epsilon =
-        attribute(node, "epsilon") ? static_cast<double>(attribute(node, "epsilon")->f()) : double{1e-5F};
+    double const epsilon = number(node, "epsilon", double{1e-5F});
     TestTensor::for_each_index(y.dims, [&](Shape const& index) {
       auto const c = static_cast<std::size_t>(index[1]);
       auto const parameter = [&](int i) { return in(node, i).values[c]; };

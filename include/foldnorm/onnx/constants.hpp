@@ -36,6 +36,16 @@ class OnnxConstants {
     return std::nullopt;
   }
 
+  // A constant vector of a type that weights have.
+  std::optional<Vector<double>> numbers(std::string const& value) const {
+    auto const* const tensor = index_.constant(value);
+    bool const is_vector = tensor && tensor->dims_size() == 1 && is_weight_type(tensor->data_type()) &&
+                           element_count(*tensor).value_or(0) > 0;
+    if (!is_vector) return std::nullopt;
+    return std::visit([](auto const& m) { return Vector<double>(m.col(0).template cast<double>()); },
+                      read_tensor(*tensor, {.rows = static_cast<Index>(tensor->dims(0))}, file_));
+  }
+
   // A constant of integers, as axes and shapes are; a single one counts as a list of one.
   std::optional<std::vector<std::int64_t>> integers(std::string const& value) const {
     std::string const source = original(value);

@@ -59,19 +59,19 @@ class OnnxFormSteps {
     out_.add_initializer(name, {count}, std::vector<float>(static_cast<std::size_t>(count), 1.0F));
     return name;
   }
-  std::string integers(OnnxShape const& values) {
+  std::string integers(OnnxSizes const& values) {
     std::string name = fresh_name();
     out_.add_initializer(name, {static_cast<std::int64_t>(values.size())}, std::span(values));
     return name;
   }
-  std::string reshape(std::string const& x, OnnxShape const& shape) { return step("Reshape", {x, integers(shape)}); }
+  std::string reshape(std::string const& x, OnnxSizes const& shape) { return step("Reshape", {x, integers(shape)}); }
 
   bool has(Key role) const { return node_->parameter(role).present(); }
   ParameterDescription const& description(Key role) const { return graph_.parameter(node_->parameter(role)); }
 
   // The initializer of a parameter in one shape; `values` makes its numbers from the matrix.
   template <class Values>
-  std::string initializer(Key role, OnnxShape const& shape, Values const& values) {
+  std::string initializer(Key role, OnnxSizes const& shape, Values const& values) {
     std::string const& plain = description(role).name;
     std::string shaped = plain + "::";
     for (std::size_t i = 0; i < shape.size(); ++i) shaped += (i > 0 ? "x" : "") + std::to_string(shape[i]);
@@ -89,7 +89,7 @@ class OnnxFormSteps {
   std::string matrix(Key role) {
     auto const shape = std::visit(
         [](auto const& value) {
-          return OnnxShape{value.cols(), value.rows()};
+          return OnnxSizes{value.cols(), value.rows()};
         },
         parameters_.at(description(role).name));
     return initializer(role, shape, [](Matrix<float> value) { return value; });

@@ -6,12 +6,15 @@
 #pragma once
 
 #include <foldnorm/onnx/constants.hpp>
+#include <foldnorm/onnx/detail/einsum_terms.hpp>
+#include <foldnorm/onnx/detail/elementwise_operators.hpp>
 #include <foldnorm/onnx/detail/integer_contents.hpp>
 #include <foldnorm/onnx/detail/rearranged_shapes.hpp>
 #include <foldnorm/onnx/model_index.hpp>
 #include <foldnorm/onnx/shape.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -28,17 +31,18 @@ class OnnxShapes {
  public:
   // One pass over the nodes; each costs its inputs and at most OnnxShape::most_axes.
   OnnxShapes(OnnxFile const& file, OnnxIndex const& index) : constants_(file, index), index_(index) {
-    ::onnx::GraphProto const& graph = index.graph();
-    for (auto const& info : graph.value_info()) declared_[info.name()] = of_type(info.type());
-    for (auto const& output : graph.output()) declared_.emplace(output.name(), of_type(output.type()));
-    for (auto const& tensor : graph.initializer()) set_constant(tensor.name(), tensor);
-    for (auto const& input : graph.input()) {
+    for (::onnx::GraphProto const* const graph : index.graphs()) {
+      for (auto const& info : graph->value_info()) declared_[info.name()] = of_type(info.type());
+      for (auto const& output : graph->output()) declared_.emplace(output.name(), of_type(output.type()));
+      for (auto const& tensor : graph->initializer()) set_constant(tensor.name(), tensor);
+    }
+    for (auto const& input : index.graph().input()) {
       if (!index.constant(input.name())) shapes_[input.name()] = of_type(input.type());
     }
-    for (int n = 0; n < graph.node_size(); ++n) infer(n);
+    for (int n = 0; n < index.size(); ++n) infer(n);
   }
 
-  // Of any value of the main graph.
+  // Of any value that the index knows.
   OnnxShape const& of(std::string const& value) const {
     static OnnxShape const unknown;
     auto const found = shapes_.find(value);
@@ -89,7 +93,7 @@ class OnnxShapes {
       if (node.output(k).empty()) continue;
       OnnxShape shape;
       if (is_standard) {
-        shape.dims = dims_of(node, op, k);
+        shape.dims = op == "If" ? chosen(n, k) : dims_of(node, op, k);
         limit(shape);
         shape.type = type_of(node, op, k);
         if (is_static && k == 0) {
@@ -110,9 +114,10 @@ class OnnxShapes {
   std::int32_t type_of(::onnx::NodeProto const& node, std::string_view op, int k) const {
     if (op == "Cast") return static_cast<std::int32_t>(integer_attribute(node, "to", 0));
     if (op == "Shape" || op == "Size") return ::onnx::TensorProto::INT64;
+    if (op == "Where") return of(input_of(node, 1)).type;
     static std::unordered_set<std::string_view> const others{
-        "ArgMax", "ArgMin",  "Equal",           "Greater", "Less",  "GreaterOrEqual", "LessOrEqual",
-        "IsNaN",  "NonZero", "ConstantOfShape", "TopK",    "Where", "EyeLike",        "OneHot"};
+        "ArgMax", "ArgMin",  "Equal",           "Greater", "Less",    "GreaterOrEqual", "LessOrEqual",
+        "IsNaN",  "NonZero", "ConstantOfShape", "TopK",    "EyeLike", "OneHot",         "If"};
     if (k > 0 || others.contains(op) || node.input_size() == 0) return 0;
     return of(node.input(0)).type;
   }
@@ -120,53 +125,17 @@ class OnnxShapes {
   MaybeDims const& dims(::onnx::NodeProto const& node, int i) const { return of(input_of(node, i)).dims; }
 
   MaybeDims dims_of(::onnx::NodeProto const& node, std::string_view op, int k) {
-    static std::unordered_set<std::string_view> const as_first{"Identity",
-                                                               "Cast",
-                                                               "Relu",
-                                                               "LeakyRelu",
-                                                               "Elu",
-                                                               "Selu",
-                                                               "Sigmoid",
-                                                               "Tanh",
-                                                               "Erf",
-                                                               "Gelu",
-                                                               "HardSwish",
-                                                               "Mish",
-                                                               "HardSigmoid",
-                                                               "Softplus",
-                                                               "Softsign",
-                                                               "Clip",
-                                                               "Sqrt",
-                                                               "Exp",
-                                                               "Log",
-                                                               "Neg",
-                                                               "Abs",
-                                                               "Softmax",
-                                                               "LogSoftmax",
-                                                               "Reciprocal",
-                                                               "Dropout",
-                                                               "LayerNormalization",
-                                                               "SimplifiedLayerNormalization",
-                                                               "RMSNormalization",
-                                                               "PRelu",
-                                                               "InstanceNormalization",
-                                                               "GroupNormalization",
-                                                               "Not",
-                                                               "Floor",
-                                                               "Ceil",
-                                                               "Round",
-                                                               "Sign",
-                                                               "LpNormalization",
-                                                               "BatchNormalization"};
-    static std::unordered_set<std::string_view> const combines{
-        "Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Equal", "Greater", "Less", "And", "Or", "Mod"};
     if (node.input_size() == 0) return std::nullopt;
     MaybeDims const& x = dims(node, 0);
-    if (op == "Split" && x) return split(node, of(node.input(0)));
+    if (op == "Split" && x) return split(node, of(node.input(0)), k);
     if (k > 0) return std::nullopt;
-    if (as_first.contains(op)) return x;
-    if (combines.contains(op)) return combined(node);
+    if (detail::keeps_shape(op)) return x;
+    if (detail::broadcasts(op)) return combined(node);
     if (op == "MatMul") return product(x, dims(node, 1));
+    if (op == "Einsum") {
+      auto const terms = detail::einsum_terms(node);
+      return terms ? detail::einsum_dims(*terms, of(node.input(0)), of(node.input(1))) : std::nullopt;
+    }
     if (op == "Shape") return x ? MaybeDims(Dims{static_cast<std::int64_t>(x->size())}) : Dims{symbols_.next()};
     if (op == "Expand") return expanded(x, of(input_of(node, 1)).contents);
     if (!x) return op == "Reshape" ? reshaped(node, std::nullopt) : std::nullopt;
@@ -182,13 +151,51 @@ class OnnxShapes {
     if (op == "Slice") return sliced(node, of(node.input(0)));
     if (op == "Gather") return gathered(node, of(node.input(0)), dims(node, 1));
     if (op.starts_with("Reduce")) return reduced(node, of(node.input(0)));
-    if (op == "Pad" || op == "Tile" || op == "Resize" || op == "Upsample") return renewed(*x);
+    if (op == "Pad") return padded(node, *x);
+    if (op == "Resize" || op == "Upsample") return resized(node, *x);
+    if (op == "Tile") return renewed(*x);
     return std::nullopt;
   }
 
   Dims renewed(Dims x) {
     for (OnnxDim& dim : x) dim = symbols_.next();
     return x;
+  }
+  Dims padded(::onnx::NodeProto const& node, Dims const& x) {
+    auto const pads = detail::paddings(node, of(input_of(node, 1)));
+    bool const is_for_all = pads && pads->size() == 2 * x.size() && input_of(node, 3).empty();
+    return is_for_all ? detail::padded(x, *pads, symbols_) : renewed(x);
+  }
+  // By sizes, or by factors, if those are whole: with others it depends on roundings.
+  Dims resized(::onnx::NodeProto const& node, Dims const& x) {
+    if (find_attribute(node, "axes")) return renewed(x);
+    auto const& sizes = of(input_of(node, 3)).contents;
+    if (sizes && sizes->size() == x.size()) return *sizes;
+    Dims result = renewed(x);
+    for (int const input : {1, 2}) {
+      auto const factors = constants_.numbers(input_of(node, input));
+      if (!factors || factors->size() != static_cast<Index>(x.size())) continue;
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        double const factor = (*factors)[static_cast<Index>(i)];
+        if (factor == 1) result[i] = x[i];
+        bool const is_whole = factor >= 1 && factor <= 1024 && factor == std::floor(factor);
+        bool const is_small = x[i].is_known() && x[i].number() < std::int64_t{1} << 40;
+        if (is_whole && is_small) result[i] = x[i].number() * static_cast<std::int64_t>(factor);
+      }
+    }
+    return result;
+  }
+  // Of a value that one of two branches makes.
+  MaybeDims chosen(int n, int k) {
+    auto const branches = index_.branches(n);
+    if (branches.size() != 2) return std::nullopt;
+    MaybeDims a = of(branches[0]->output(k).name()).dims;
+    MaybeDims const& b = of(branches[1]->output(k).name()).dims;
+    if (!a || !b || a->size() != b->size()) return std::nullopt;
+    for (std::size_t i = 0; i < a->size(); ++i) {
+      if ((*a)[i] != (*b)[i]) (*a)[i] = symbols_.next();
+    }
+    return a;
   }
   MaybeDims combined(::onnx::NodeProto const& node) {
     MaybeDims result = dims(node, 0);
@@ -218,8 +225,15 @@ class OnnxShapes {
     if (!weight || weight->size() != x.size() || x.size() < 3) return std::nullopt;
     Dims result = renewed(x);
     result[0] = x[0];
-    bool const is_grouped = integer_attribute(node, "group", 1) != 1;
-    if (out_is_first || !is_grouped) result[1] = (*weight)[out_is_first ? 0 : 1];
+    OnnxDim const length = (*weight)[out_is_first ? 0 : 1];
+    std::int64_t const groups = integer_attribute(node, "group", 1);
+    std::int64_t all = 0;
+    bool const is_known = length.is_known() && !__builtin_mul_overflow(length.number(), groups, &all);
+    if (out_is_first || groups == 1) {
+      result[1] = length;
+    } else if (is_known) {
+      result[1] = all;
+    }
     return result;
   }
   MaybeDims pooled(Dims const& x, bool is_global) {
@@ -268,11 +282,18 @@ class OnnxShapes {
     if (!slice) return std::nullopt;
     return detail::sliced(x, *slice, symbols_);
   }
-  MaybeDims split(::onnx::NodeProto const& node, OnnxShape const& x) {
+  MaybeDims split(::onnx::NodeProto const& node, OnnxShape const& x, int k) {
     auto const axis = x.axis(integer_attribute(node, "axis", 0));
     if (!axis) return std::nullopt;
     Dims result = *x.dims;
-    result[*axis] = symbols_.next();  // which part it is: see the graph
+    OnnxDim& length = result[*axis];
+    auto const parts = static_cast<std::int64_t>(node.output_size());
+    auto const sizes = constants_.attribute_or_input(node, "split", 1);
+    bool const says = sizes.values && sizes.values->size() == static_cast<std::size_t>(parts);
+    bool const is_even = !sizes.given && length.is_known() && length.number() % parts == 0;
+    length = says      ? OnnxDim((*sizes.values)[static_cast<std::size_t>(k)])
+             : is_even ? OnnxDim(length.number() / parts)
+                       : symbols_.next();
     return result;
   }
   MaybeDims gathered(::onnx::NodeProto const& node, OnnxShape const& x, MaybeDims const& indices) const {

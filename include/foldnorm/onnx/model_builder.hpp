@@ -22,11 +22,11 @@ namespace foldnorm::detail {
 
 static_assert(std::endian::native == std::endian::little, "an ONNX tensor's raw_data are little-endian");
 
-using OnnxShape = std::vector<std::int64_t>;
+using OnnxSizes = std::vector<std::int64_t>;
 
 struct OnnxAttribute {
   std::string_view name;
-  std::variant<std::int64_t, float, OnnxShape> value;
+  std::variant<std::int64_t, float, OnnxSizes> value;
 };
 
 class OnnxModelBuilder {
@@ -57,18 +57,18 @@ class OnnxModelBuilder {
     node.set_output(0, name);
   }
 
-  void add_initializer(std::string const& name, OnnxShape const& shape, std::span<float const> values) {
+  void add_initializer(std::string const& name, OnnxSizes const& shape, std::span<float const> values) {
     add_tensor(name, shape, onnx::TensorProto::FLOAT, std::as_bytes(values));
   }
-  void add_initializer(std::string const& name, OnnxShape const& shape, std::span<std::int64_t const> values) {
+  void add_initializer(std::string const& name, OnnxSizes const& shape, std::span<std::int64_t const> values) {
     add_tensor(name, shape, onnx::TensorProto::INT64, std::as_bytes(values));
   }
 
   // A size of -1 is any, and called NAME:tokens.
-  void add_input(std::string const& name, onnx::TensorProto::DataType type, OnnxShape const& shape) {
+  void add_input(std::string const& name, onnx::TensorProto::DataType type, OnnxSizes const& shape) {
     describe(*model_.mutable_graph()->add_input(), name, type, shape);
   }
-  void add_output(std::string const& name, onnx::TensorProto::DataType type, OnnxShape const& shape) {
+  void add_output(std::string const& name, onnx::TensorProto::DataType type, OnnxSizes const& shape) {
     describe(*model_.mutable_graph()->add_output(), name, type, shape);
   }
 
@@ -85,11 +85,11 @@ class OnnxModelBuilder {
       attribute.set_f(*real);
     } else {
       attribute.set_type(onnx::AttributeProto::INTS);
-      for (std::int64_t const value : std::get<OnnxShape>(given.value)) attribute.add_ints(value);
+      for (std::int64_t const value : std::get<OnnxSizes>(given.value)) attribute.add_ints(value);
     }
   }
 
-  void add_tensor(std::string const& name, OnnxShape const& shape, onnx::TensorProto::DataType type,
+  void add_tensor(std::string const& name, OnnxSizes const& shape, onnx::TensorProto::DataType type,
                   std::span<std::byte const> bytes) {
     onnx::TensorProto& tensor = *model_.mutable_graph()->add_initializer();
     tensor.set_name(name);
@@ -99,7 +99,7 @@ class OnnxModelBuilder {
   }
 
   static void describe(onnx::ValueInfoProto& value, std::string const& name, onnx::TensorProto::DataType type,
-                       OnnxShape const& shape) {
+                       OnnxSizes const& shape) {
     value.set_name(name);
     onnx::TypeProto_Tensor& tensor = *value.mutable_type()->mutable_tensor_type();
     tensor.set_elem_type(type);

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT
 // foldnorm/onnx/model_index.hpp -- who makes and who reads each value of an ONNX graph; checked to be a graph.
+//
+// Nodes have numbers, in an order in which they can run. The branches of an If count as part of the graph, their nodes
+// right in front of the If's own, where each name in them is the model's only one; other graphs inside of nodes (loop
+// bodies) are read by the node that they are in.
 #pragma once
 
 #include <foldnorm/core/errors.hpp>
@@ -44,7 +48,18 @@ inline std::string node_text(::onnx::NodeProto const& node) {
   return node.op_type() + " " + detail::printable(name);
 }
 
-// Of the main graph. Values that graphs inside its nodes (branches, loop bodies) read count as read by those nodes.
+namespace detail {
+
+template <class Action>
+void for_each_graph(::onnx::NodeProto const& node, Action action) {
+  for (auto const& attribute : node.attribute()) {
+    if (attribute.has_g()) action(attribute.g());
+    for (auto const& graph : attribute.graphs()) action(graph);
+  }
+}
+
+}  // namespace detail
+
 class OnnxIndex {
  public:
   static constexpr int nobody = -1;
@@ -55,12 +70,16 @@ class OnnxIndex {
     bool const inputs_are_constants = file.model().ir_version() < 4;  // which had to list initializers as inputs
     for (auto const& function : file.model().functions()) functions_.insert(function.domain() + ":" + function.name());
     std::vector<std::string> made;
+    count_names(graph_);
     enter(graph_, made);
-    for (auto const& tensor : graph_.initializer()) constants_.emplace(tensor.name(), &tensor);
+    add_graph(graph_);
     if (!inputs_are_constants) {
       for (auto const& input : graph_.input()) constants_.erase(input.name());  // which a caller may replace
     }
-    for (int n = 0; n < graph_.node_size(); ++n) index_node(n, made);
+    for (auto const& node : graph_.node()) {
+      check_node(node, made);
+      index_node(node, graph_);
+    }
     for (auto const& output : graph_.output()) {
       check_made(output.name(), "the graph's outputs");
       outputs_.insert(output.name());
@@ -68,7 +87,18 @@ class OnnxIndex {
   }
 
   ::onnx::GraphProto const& graph() const { return graph_; }
-  ::onnx::NodeProto const& node(int n) const { return graph_.node(n); }
+  // The main graph, and the branches that count as part of it.
+  std::vector<::onnx::GraphProto const*> const& graphs() const { return graphs_; }
+  int size() const { return static_cast<int>(nodes_.size()); }
+  ::onnx::NodeProto const& node(int n) const { return *place(n).node; }
+  // Are two nodes in the same graph, or the same branch?
+  bool are_together(int a, int b) const { return place(a).graph == place(b).graph; }
+  // Of an If whose branches count as part of the graph, the two of them, as its attributes have them. Else nothing.
+  std::span<::onnx::GraphProto const* const> branches(int n) const {
+    auto const found = branches_.find(n);
+    if (found == branches_.end()) return {};
+    return found->second;
+  }
   // The node that makes a value; nobody for inputs and initializers.
   int producer(std::string const& value) const {
     auto const found = producers_.find(value);
@@ -82,7 +112,7 @@ class OnnxIndex {
   bool is_output(std::string const& value) const { return outputs_.contains(value); }
   // Read by so many, outputs of the graph among them.
   std::size_t uses(std::string const& value) const { return readers(value).size() + (is_output(value) ? 1 : 0); }
-  // Values from outside that graphs inside this node read.
+  // Values from outside that graphs inside this node read, branches that count as part of the graph among them.
   std::vector<std::string> const& captured(int n) const {
     static std::vector<std::string> const nothing;
     auto const found = captured_.find(n);
@@ -128,23 +158,83 @@ class OnnxIndex {
     for (auto const& tensor : graph.sparse_initializer()) add(tensor.values().name());
   }
 
-  void index_node(int n, std::vector<std::string>& made) {
-    ::onnx::NodeProto const& node = graph_.node(n);
-    for (auto const& input : node.input()) {
-      if (input.empty()) continue;
-      check_made(input, node_text(node));
-      readers_[input].push_back(n);
+  void count_names(::onnx::GraphProto const& graph) {
+    for (auto const& input : graph.input()) ++name_counts_[input.name()];
+    for (auto const& tensor : graph.initializer()) ++name_counts_[tensor.name()];
+    for (auto const& node : graph.node()) {
+      for (auto const& output : node.output()) ++name_counts_[output];
+      detail::for_each_graph(node, [&](::onnx::GraphProto const& inner) { count_names(inner); });
     }
-    std::vector<std::string>& captured = captured_[n];
-    for_each_graph(node, [&](::onnx::GraphProto const& graph) { check_nested(graph, captured); });
-    std::ranges::sort(captured);
-    captured.erase(std::unique(captured.begin(), captured.end()), captured.end());
-    for (auto const& value : captured) readers_[value].push_back(n);
-    if (captured.empty()) captured_.erase(n);
+  }
+  // Those of an If whose names are the model's only ones.
+  std::vector<::onnx::GraphProto const*> find_branches(::onnx::NodeProto const& node) const {
+    std::vector<::onnx::GraphProto const*> result;
+    if (node.op_type() != "If" || !is_standard(node) || node.input_size() != 1) return {};
+    for (auto const& attribute : node.attribute()) {
+      bool const is_branch = attribute.name() == "then_branch" || attribute.name() == "else_branch";
+      if (!is_branch || &attribute != find_attribute(node, attribute.name())) continue;
+      ::onnx::GraphProto const& graph = attribute.g();
+      bool const fits = graph.input_size() == 0 && graph.output_size() == node.output_size();
+      if (!attribute.has_g() || !fits || !has_own_names(graph)) return {};
+      result.push_back(&graph);
+    }
+    return result.size() == 2 ? result : std::vector<::onnx::GraphProto const*>();
+  }
+  bool has_own_names(::onnx::GraphProto const& graph) const {
+    auto const is_own = [&](std::string const& name) { return name.empty() || name_counts_.at(name) == 1; };
+    if (graph.sparse_initializer_size() > 0) return false;
+    for (auto const& tensor : graph.initializer()) {
+      if (!is_own(tensor.name())) return false;
+    }
+    return std::ranges::all_of(graph.node(),
+                               [&](auto const& node) { return std::ranges::all_of(node.output(), is_own); });
+  }
+
+  void add_graph(::onnx::GraphProto const& graph) {
+    graphs_.push_back(&graph);
+    for (auto const& tensor : graph.initializer()) constants_.emplace(tensor.name(), &tensor);
+  }
+  // What a node reads is there, and so is what graphs inside of it read; then its values are.
+  void check_node(::onnx::NodeProto const& node, std::vector<std::string>& made) {
+    for (auto const& input : node.input()) {
+      if (!input.empty()) check_made(input, node_text(node));
+    }
+    detail::for_each_graph(node, [&](::onnx::GraphProto const& graph) { check_nested(graph); });
     for (auto const& output : node.output()) {
-      if (output.empty()) continue;
-      make(output, made);
-      producers_.emplace(output, n);
+      if (!output.empty()) make(output, made);
+    }
+  }
+  void check_nested(::onnx::GraphProto const& graph) {
+    std::vector<std::string> made;
+    enter(graph, made);
+    for (auto const& node : graph.node()) check_node(node, made);
+    for (auto const& output : graph.output()) check_made(output.name(), "a nested graph's outputs");
+    for (auto const& value : made) visible_.erase(value);
+  }
+
+  // Precondition: the node is checked.
+  void index_node(::onnx::NodeProto const& node, ::onnx::GraphProto const& graph) {
+    auto const branches = find_branches(node);
+    for (auto const* const branch : branches) {
+      add_graph(*branch);
+      for (auto const& inner : branch->node()) index_node(inner, *branch);
+    }
+    int const n = size();
+    nodes_.push_back({&node, &graph});
+    for (auto const& input : node.input()) {
+      if (!input.empty()) readers_[input].push_back(n);
+    }
+    for (auto const* const branch : branches) {
+      for (auto const& output : branch->output()) readers_[output.name()].push_back(n);
+    }
+    std::vector<std::string> captured = captured_by(node);
+    for (auto const& value : captured) {
+      if (branches.empty()) readers_[value].push_back(n);  // else the nodes in them read it
+    }
+    if (!captured.empty()) captured_.emplace(n, std::move(captured));
+    if (!branches.empty()) branches_.emplace(n, branches);
+    for (auto const& output : node.output()) {
+      if (!output.empty()) producers_.emplace(output, n);
     }
     if (node.op_type() == "Constant" && is_standard(node) && node.output_size() == 1) {
       auto const* const value = find_attribute(node, "value");
@@ -152,42 +242,43 @@ class OnnxIndex {
     }
   }
 
-  template <class Action>
-  static void for_each_graph(::onnx::NodeProto const& node, Action action) {
-    for (auto const& attribute : node.attribute()) {
-      if (attribute.has_g()) action(attribute.g());
-      for (auto const& graph : attribute.graphs()) action(graph);
+  // What graphs inside of a node read, and is made outside of it; a checked node's, so that no name hides another.
+  static std::vector<std::string> captured_by(::onnx::NodeProto const& node) {
+    std::vector<std::string> result;
+    detail::for_each_graph(node, [&](::onnx::GraphProto const& graph) { collect_captured(graph, result); });
+    std::ranges::sort(result);
+    result.erase(std::unique(result.begin(), result.end()), result.end());
+    return result;
+  }
+  static void collect_captured(::onnx::GraphProto const& graph, std::vector<std::string>& captured) {
+    std::unordered_set<std::string> made;
+    for (auto const& input : graph.input()) made.insert(input.name());
+    for (auto const& tensor : graph.initializer()) made.insert(tensor.name());
+    for (auto const& tensor : graph.sparse_initializer()) made.insert(tensor.values().name());
+    std::vector<std::string> read;
+    for (auto const& node : graph.node()) {
+      read.insert(read.end(), node.input().begin(), node.input().end());
+      detail::for_each_graph(node, [&](::onnx::GraphProto const& inner) { collect_captured(inner, read); });
+      made.insert(node.output().begin(), node.output().end());
+    }
+    for (auto const& output : graph.output()) read.push_back(output.name());
+    for (auto& value : read) {
+      if (!value.empty() && !made.contains(value)) captured.push_back(std::move(value));
     }
   }
 
-  // `captured` gets every value that the nested graph reads and does not make itself.
-  void check_nested(::onnx::GraphProto const& graph, std::vector<std::string>& captured) {
-    std::vector<std::string> made;
-    enter(graph, made);
-    std::vector<std::string> read;
-    for (auto const& node : graph.node()) {
-      for (auto const& input : node.input()) {
-        if (input.empty()) continue;
-        check_made(input, node_text(node));
-        read.push_back(input);
-      }
-      for_each_graph(node, [&](::onnx::GraphProto const& inner) { check_nested(inner, read); });
-      for (auto const& output : node.output()) {
-        if (!output.empty()) make(output, made);
-      }
-    }
-    for (auto const& output : graph.output()) {
-      check_made(output.name(), "a nested graph's outputs");
-      read.push_back(output.name());
-    }
-    for (auto const& value : made) visible_.erase(value);
-    for (auto& value : read) {
-      if (visible_.contains(value)) captured.push_back(std::move(value));
-    }
-  }
+  struct Place {
+    ::onnx::NodeProto const* node = nullptr;
+    ::onnx::GraphProto const* graph = nullptr;
+  };
+  Place const& place(int n) const { return nodes_[static_cast<std::size_t>(n)]; }
 
   std::string name_;
   ::onnx::GraphProto const& graph_;
+  std::vector<Place> nodes_;
+  std::vector<::onnx::GraphProto const*> graphs_;
+  std::unordered_map<int, std::vector<::onnx::GraphProto const*>> branches_;
+  std::unordered_map<std::string, int> name_counts_;
   std::unordered_set<std::string> visible_, outputs_;
   std::set<std::string> functions_;
   std::unordered_map<std::string, int> producers_;

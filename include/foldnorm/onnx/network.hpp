@@ -23,7 +23,7 @@ struct OnnxParameter {
 
 // What a node of the layer graph stands for.
 struct OnnxOrigin {
-  int node = OnnxIndex::nobody;  // of the model, the first one where it stands for several
+  int node = OnnxIndex::nobody;  // of the model, as OnnxIndex numbers them; the first one where it stands for several
   std::string value;             // what the node computes, if it is the model's value; empty for what only reads one
   std::int64_t axis = 0;         // of the features, counted from the end (-1: the last)
 };

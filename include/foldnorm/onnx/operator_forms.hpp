@@ -76,11 +76,11 @@ class OnnxOperatorForms : private OnnxFormSteps {
           return taps;
         });
     std::string const batch = integers({0});
-    Names inputs{step("Unsqueeze", {step("Transpose", {in(0)}, {{"perm", OnnxShape{1, 0}}}), batch}), weight};
+    Names inputs{step("Unsqueeze", {step("Transpose", {in(0)}, {{"perm", OnnxSizes{1, 0}}}), batch}), weight};
     if (has(Key::bias)) inputs.push_back(vector(Key::bias));
     std::string const y =
-        step("Conv", inputs, {{"group", groups}, {"pads", OnnxShape{(kernel - 1) / 2, (kernel - 1) / 2}}});
-    step("Transpose", {step("Squeeze", {y, batch})}, {{"perm", OnnxShape{1, 0}}});
+        step("Conv", inputs, {{"group", groups}, {"pads", OnnxSizes{(kernel - 1) / 2, (kernel - 1) / 2}}});
+    step("Transpose", {step("Squeeze", {y, batch})}, {{"perm", OnnxSizes{1, 0}}});
   }
 
   // From one operand on, from the left.
@@ -90,7 +90,7 @@ class OnnxOperatorForms : private OnnxFormSteps {
   }
 
   std::string mean(std::string const& x, std::int64_t axis) {
-    return step("ReduceMean", {x}, {{"axes", OnnxShape{axis}}, {"keepdims", 1}});
+    return step("ReduceMean", {x}, {{"axes", OnnxSizes{axis}}, {"keepdims", 1}});
   }
 
   std::string rms_normalize(std::string const& x) {
@@ -124,7 +124,7 @@ class OnnxOperatorForms : private OnnxFormSteps {
   }
 
   // [tokens, heads * length] -> the three axes in this order: 0 tokens, 1 heads, 2 length.
-  std::string heads_of(std::string const& x, Index heads, Index length, OnnxShape const& order) {
+  std::string heads_of(std::string const& x, Index heads, Index length, OnnxSizes const& order) {
     return step("Transpose", {reshape(x, {0, heads, length})}, {{"perm", order}});
   }
 
@@ -137,7 +137,7 @@ class OnnxOperatorForms : private OnnxFormSteps {
     std::string const scale = scalar(1 / std::sqrt(static_cast<double>(length)));
     std::string const scores = step("Mul", {step("MatMul", {queries, keys}), scale});
     std::string const mixed = step("MatMul", {step("Softmax", {scores}, {{"axis", -1}}), values});
-    reshape(step("Transpose", {mixed}, {{"perm", OnnxShape{1, 0, 2}}}), {0, node().features});
+    reshape(step("Transpose", {mixed}, {{"perm", OnnxSizes{1, 0, 2}}}), {0, node().features});
   }
 
   void gelu() {
@@ -231,7 +231,7 @@ class OnnxOperatorForms : private OnnxFormSteps {
         mean(in(0), 0);
         return;
       case Operator::max_tokens:
-        step("ReduceMax", {in(0)}, {{"axes", OnnxShape{0}}, {"keepdims", 1}});
+        step("ReduceMax", {in(0)}, {{"axes", OnnxSizes{0}}, {"keepdims", 1}});
         return;
       case Operator::permute_tokens:
         return permute_tokens();

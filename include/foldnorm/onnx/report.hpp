@@ -20,21 +20,21 @@ namespace foldnorm::inline FOLDNORM_ABI {
 namespace detail {
 
 // The model's node, or else the value, behind a node of the layer graph.
-inline std::string onnx_text(OnnxFile const& file, OnnxNetwork const& network, NodeId id) {
+inline std::string onnx_text(OnnxIndex const& index, OnnxNetwork const& network, NodeId id) {
   OnnxOrigin const& origin = network.origin(id);
-  if (origin.node != OnnxIndex::nobody) return node_text(file.model().graph().node(origin.node));
+  if (origin.node != OnnxIndex::nobody) return node_text(index.node(origin.node));
   return node_text(network.graph.node(id));
 }
 
 // By norm, as the model has them: of one that is written out, what makes the normalized value.
-inline void print_affine(std::ostream& out, OnnxFile const& file, FoldedOnnx const& folded) {
+inline void print_affine(std::ostream& out, OnnxIndex const& index, FoldedOnnx const& folded) {
   for (AffineVerdict const& affine : folded.report.affines) {
-    std::string const norm = onnx_text(file, folded.network, affine.norm);
+    std::string const norm = onnx_text(index, folded.network, affine.norm);
     if (affine.moves()) {
       out << "affine " << norm << '\n';
     } else {
       out << "keep_affine " << norm << ": " << to_string(affine.refusal->reason) << ": "
-          << onnx_text(file, folded.network, affine.refusal->blame) << '\n';
+          << onnx_text(index, folded.network, affine.refusal->blame) << '\n';
     }
   }
 }
@@ -45,7 +45,8 @@ inline void print_affine(std::ostream& out, OnnxFile const& file, FoldedOnnx con
 inline void print_report(std::ostream& out, OnnxFile const& file, FoldedOnnx const& folded) {
   OnnxNetwork const& network = folded.network;
   FoldReport const& report = folded.report;
-  auto const text = [&](NodeId id) { return detail::onnx_text(file, network, id); };
+  OnnxIndex const index(file);
+  auto const text = [&](NodeId id) { return detail::onnx_text(index, network, id); };
   out << "folded " << folded.folds() << " of " << folded.norms() << '\n';
   for (Verdict const& norm : report.norms) {
     if (norm.folds()) {
@@ -56,7 +57,7 @@ inline void print_report(std::ostream& out, OnnxFile const& file, FoldedOnnx con
     }
   }
   for (OnnxRefusal const& refused : network.refused) {
-    out << "keep " << node_text(file.model().graph().node(refused.node)) << ": " << refused.reason << '\n';
+    out << "keep " << node_text(index.node(refused.node)) << ": " << refused.reason << '\n';
   }
   for (Centering const& centering : report.centerings) {
     ParameterDescription const& parameter = network.graph.parameter(*network.graph.find_parameter(centering.parameter));
@@ -73,7 +74,7 @@ inline void print_report(std::ostream& out, OnnxFile const& file, FoldedOnnx con
       }
     }
   }
-  detail::print_affine(out, file, folded);
+  detail::print_affine(out, index, folded);
 }
 
 }  // namespace foldnorm::inline FOLDNORM_ABI

@@ -7,13 +7,17 @@
 #pragma once
 
 #include <foldnorm/core/errors.hpp>
+#include <foldnorm/onnx/detail/branch_rules.hpp>
 #include <foldnorm/onnx/detail/elementwise_rules.hpp>
 #include <foldnorm/onnx/detail/linear_rules.hpp>
 #include <foldnorm/onnx/detail/network_builder.hpp>
 #include <foldnorm/onnx/detail/norm_rules.hpp>
+#include <foldnorm/onnx/detail/product_rules.hpp>
 #include <foldnorm/onnx/detail/rearranging_rules.hpp>
+#include <foldnorm/onnx/detail/token_rules.hpp>
 #include <foldnorm/onnx/network.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -33,7 +37,9 @@ using OnnxRule = bool (*)(NetworkBuilder&, int);
 inline OnnxRule find_rule(std::string_view name) {
   static std::unordered_map<std::string_view, OnnxRule> const rules = [] {
     std::unordered_map<std::string_view, OnnxRule> result{
-        {"MatMul", [](NetworkBuilder& to, int n) { return add_matmul(to, n) || add_mixed_tokens(to, n); }},
+        {"MatMul", [](NetworkBuilder& to,
+                      int n) { return add_matmul(to, n) || add_mixed_tokens(to, n) || add_stacked_matmul(to, n); }},
+        {"Einsum", add_einsum},
         {"Gemm", add_gemm},
         {"Conv", add_conv},
         {"ConvTranspose", add_transposed_conv},
@@ -53,11 +59,18 @@ inline OnnxRule find_rule(std::string_view name) {
         {"Concat", add_concat},
         {"Slice", add_slice},
         {"Split", add_split},
-        {"Expand", add_expand}};
-    for (auto const* type :
-         {"Relu", "Tanh",      "Sigmoid",     "Swish",      "Gelu",     "Erf",      "LeakyRelu", "Elu",
-          "Selu", "HardSwish", "HardSigmoid", "Mish",       "Softplus", "Softsign", "Clip",      "Exp",
-          "Log",  "Sqrt",      "Abs",         "Reciprocal", "Pow",      "Sin",      "Cos"}) {
+        {"Expand", add_expand},
+        {"Tile", add_tile},
+        {"Pad", add_pad},
+        {"Resize", add_resize},
+        {"Upsample", add_resize},
+        {"Where", add_choice},
+        {"If", add_branches}};
+    for (auto const* type : {"Relu",      "Tanh",       "Sigmoid", "Swish",     "Gelu",        "Erf",
+                             "LeakyRelu", "Elu",        "Selu",    "HardSwish", "HardSigmoid", "Mish",
+                             "Softplus",  "Softsign",   "Clip",    "Exp",       "Log",         "Sqrt",
+                             "Abs",       "Reciprocal", "Pow",     "Sin",       "Cos",         "PRelu",
+                             "Celu",      "Floor",      "Ceil",    "Round",     "Sign",        "ThresholdedRelu"}) {
       result.emplace(type, add_activation);
     }
     for (auto const* type : {"Identity", "Cast", "Dropout"}) result.emplace(type, add_identity);
@@ -87,7 +100,7 @@ inline void add_node(NetworkBuilder& to, int n) {
   auto const& node = to.index.node(n);
   std::string const& type = node.op_type();
   bool const has_output = node.output_size() > 0 && !node.output(0).empty();
-  bool const is_known = has_output && to.index.is_standard(node) && to.opset >= oldest_opset;
+  bool const is_known = has_output && to.index.is_standard(node);
   if (to.index.is_standard(node) && (type == "Shape" || type == "Size")) return;  // sees no element
   OnnxRule const rule = is_known ? find_rule(type) : nullptr;
   bool reads_values = false;
@@ -104,15 +117,16 @@ inline void add_node(NetworkBuilder& to, int n) {
 inline std::unordered_map<int, NormPattern> find_norms(NetworkBuilder& to) {
   NormPatterns const patterns(to.file, to.index);
   std::unordered_map<int, NormPattern> result;
-  if (to.opset < oldest_opset) return result;
-  for (int n = 0; n < to.index.graph().node_size(); ++n) {
+  for (int n = 0; n < to.index.size(); ++n) {
     auto found = patterns.match(n);
     if (!found) continue;
-    if (found->is_private) {
+    bool const is_together =
+        std::ranges::all_of(found->nodes, [&](int part) { return to.index.are_together(part, n); });
+    if (found->is_private && is_together) {
       int const first = found->nodes.front();
       result.emplace(first, *std::move(found));
     } else if (found->subtracts_mean) {
-      to.refuse(n, "a value inside it is read from elsewhere");
+      to.refuse(n, is_together ? "a value inside it is read from elsewhere" : "a part of it is outside of the branch");
     }
   }
   return result;
@@ -123,10 +137,15 @@ inline OnnxNetwork build_network(OnnxFile const& file) {
     detail::raise<onnx_error>(file.name() + ": is to be trained: fold it afterwards");
   }
   NetworkBuilder to(file);
+  if (to.opset < oldest_opset) {
+    detail::raise<onnx_error>(file.name() + ": opset " + std::to_string(to.opset) + ", expected " +
+                              std::to_string(oldest_opset) +
+                              " or later: what older operators broadcast is not known. Convert the model first");
+  }
   auto const norms = find_norms(to);
   std::unordered_map<int, NormPattern const*> begun;  // by last node
   add_inputs(to);
-  for (int n = 0; n < to.index.graph().node_size(); ++n) {
+  for (int n = 0; n < to.index.size(); ++n) {
     if (auto const norm = norms.find(n); norm != norms.end()) {
       if (place_of(to, norm->second)) {
         for (int const part : norm->second.nodes) to.take(part);
@@ -153,9 +172,9 @@ inline OnnxNetwork build_network(OnnxFile const& file) {
 }  // namespace detail
 
 // Throws onnx_error for a graph that is none (OnnxIndex), tensors that are malformed or lie where they may not
-// (read_tensor), training, a norm whose epsilon is negative or not finite, and operators that break ONNX's rules in a
-// way that the layer graph cannot hold. Takes the memory of all tensors that are parameters, and time linear in the
-// model.
+// (read_tensor), training, an opset before 7, a norm whose epsilon is negative or not finite, and operators that break
+// ONNX's rules in a way that the layer graph cannot hold. Takes the memory of all tensors that are parameters, and time
+// linear in the model.
 inline OnnxNetwork to_graph(OnnxFile const& file) {
   try {
     return detail::build_network(file);

@@ -21,13 +21,13 @@ inline bool add_activation(NetworkBuilder& to, int n) {
       {"Relu", Operator::relu}, {"Tanh", Operator::tanh}, {"Sigmoid", Operator::sigmoid}, {"Swish", Operator::silu}};
   auto const& node = to.index.node(n);
   auto const x = node.input_size() > 0 ? to.value(node.input(0)) : std::nullopt;
-  if (!x || x->axis == 0) return false;
+  if (!x || !x->is_known()) return false;
   for (int i = 1; i < node.input_size(); ++i) {
     if (to.value(node.input(i))) return false;  // Clip's bounds, computed
   }
   auto const found = named.find(node.op_type());
   Operator const op = found == named.end() ? Operator::gelu : found->second;
-  to.define_output(n, to.graph().append(op, to.fresh_name(n), {x->node}), x->axis);
+  to.define_output(n, to.graph().append(op, to.fresh_name(n), {x->node}), x->axes);
   return true;
 }
 
@@ -35,7 +35,7 @@ inline bool add_activation(NetworkBuilder& to, int n) {
 inline bool add_identity(NetworkBuilder& to, int n) {
   auto const& node = to.index.node(n);
   auto const x = node.input_size() > 0 ? to.value(node.input(0)) : std::nullopt;
-  if (!x || x->axis == 0) return false;
+  if (!x || !x->is_known()) return false;
   bool const is_cast = node.op_type() == "Cast";
   if (is_cast && !is_weight_type(static_cast<std::int32_t>(integer_attribute(node, "to", 0)))) return false;
   if (node.op_type() == "Dropout") {
@@ -44,38 +44,32 @@ inline bool add_identity(NetworkBuilder& to, int n) {
     bool const has_mask = node.output_size() > 1 && !node.output(1).empty() && to.index.uses(node.output(1)) > 0;
     if (!is_inference || has_mask) return false;
   }
-  to.define_output(n, to.graph().identity(to.fresh_name(n), x->node), x->axis);
+  to.define_output(n, to.graph().identity(to.fresh_name(n), x->node), x->axes);
   return true;
 }
 
 inline bool add_negation(NetworkBuilder& to, int n) {
   auto const x = to.value(input_of(to.index.node(n), 0));
-  if (!x || x->axis == 0) return false;
-  to.define_output(n, to.graph().scale(to.fresh_name(n), x->node, -1), x->axis);
+  if (!x || !x->is_known()) return false;
+  to.define_output(n, to.graph().scale(to.fresh_name(n), x->node, -1), x->axes);
   return true;
 }
 
-// Two values, one along the other's features. The one whose features come from something known says which they are.
-struct AlignedOperands {
-  NodeId a, b;
-  std::int64_t axis = 0;
-};
-inline std::optional<AlignedOperands> align(NetworkBuilder& to, int n) {
-  auto const& node = to.index.node(n);
-  auto const a = to.value(node.input(0)), b = to.value(node.input(1));
-  auto const is_known = [&](OnnxValue const& value) {
-    Operator const op = to.graph().node(value.node).op;
-    return value.axis != 0 && op != Operator::opaque && op != Operator::input;
+// Of two operands, of which one may be static, the value along whose features both are read: one whose features come
+// from something known. None if the other one has not so many there.
+inline std::optional<OnnxValue> leading(NetworkBuilder const& to, std::string const& a_name,
+                                        std::string const& b_name) {
+  auto const a = to.value(a_name), b = to.value(b_name);
+  auto const says = [&](OnnxValue const& value) {
+    Operator const op = to.network.graph.node(value.node).op;
+    return op != Operator::opaque && op != Operator::input;
   };
   auto const leads = [&](std::optional<OnnxValue> const& value, std::string const& other) {
     return value && value->axis != 0 && features_along(to, other, value->axis) == to.features(*value);
   };
-  bool const a_leads = leads(a, node.input(1)), b_leads = leads(b, node.input(0));
-  if (!a_leads && !b_leads) return std::nullopt;
-  OnnxValue const& leader = a_leads && (is_known(*a) || !b_leads) ? *a : b_leads ? *b : *a;
-  Index const features = to.features(leader);
-  return AlignedOperands{to.along(node.input(0), leader.axis, features, n),
-                         to.along(node.input(1), leader.axis, features, n), leader.axis};
+  bool const a_leads = leads(a, b_name), b_leads = leads(b, a_name);
+  if (a_leads && (says(*a) || !b_leads)) return a;
+  return b_leads ? b : std::nullopt;
 }
 
 // One factor, or summand, for all features of a token: a value or constant with a single entry along the axis.
@@ -109,12 +103,13 @@ inline bool add_sum(NetworkBuilder& to, int n) {
     return false;
   }
   if (!to.value(node.input(0)) || !to.value(node.input(1))) return false;
-  auto const operands = align(to, n);
-  if (!operands) return false;
+  auto const leader = leading(to, node.input(0), node.input(1));
+  if (!leader) return false;
+  NodeId const a = to.along(node.input(0), *leader, n), b = to.along(node.input(1), *leader, n);
   bool const subtracts = node.op_type() == "Sub";
-  NodeId const made = subtracts ? to.graph().subtract(to.fresh_name(n), operands->a, operands->b)
-                                : to.graph().add(to.fresh_name(n), {operands->a, operands->b});
-  to.define_output(n, made, operands->axis);
+  NodeId const made =
+      subtracts ? to.graph().subtract(to.fresh_name(n), a, b) : to.graph().add(to.fresh_name(n), {a, b});
+  to.define_output(n, made, leader->axis);
   return true;
 }
 
@@ -126,48 +121,59 @@ inline bool add_product(NetworkBuilder& to, int n) {
   for (int i = 0; i < (divides ? 1 : 2); ++i) {
     std::string const factor = node.input(1 - i);
     auto const x = to.value(node.input(i));
-    if (!x || x->axis == 0) continue;
-    auto const scalar = to.constants.scalar(factor);
-    if (scalar && is_common(to, factor, x->axis)) {
+    if (!x || !x->is_known()) continue;
+    if (auto const scalar = to.constants.scalar(factor)) {
       double const by = divides ? 1 / *scalar : *scalar;
       if (!std::isfinite(by)) return false;
-      return to.define_output(n, to.graph().scale(to.fresh_name(n), x->node, by), x->axis), true;
+      return to.define_output(n, to.graph().scale(to.fresh_name(n), x->node, by), x->axes), true;
     }
+    if (x->axis == 0) continue;
     if (to.features(*x) > 1 && is_common(to, factor, x->axis)) {
       if (!to.value(factor)) {  // a constant of each token
         return to.define_output(n, to.graph().scale(to.fresh_name(n), x->node, 1), x->axis), true;
       }
       // A computed one: like attention of each token to itself alone, it is the same for all features.
-      NodeId const seen = to.observed(factor, n);
-      NodeId const weights = to.graph().opaque(to.fresh_name(n, ".factor"), {seen}, 1);
-      to.remember(weights, {n, "", 0});
-      return to.define_output(n, to.graph().attention(to.fresh_name(n), weights, weights, x->node), x->axis), true;
+      return to.define_output(n, to.mixed(n, x->node, {to.observed(factor, n)}), x->axis), true;
     }
     auto const constant = divides ? std::nullopt : to.constant(factor);
     auto const vector = constant ? vector_along(*constant, x->axis, to.features(*x)) : std::nullopt;
     if (vector && to.fits(*constant, *vector, NetworkBuilder::Kind::vector)) {
       std::string const parameter = to.use(*constant, *vector, NetworkBuilder::Kind::vector);
-      return to.define_output(n, to.graph().scale_channels(to.fresh_name(n), x->node, parameter), x->axis), true;
+      return to.define_output(
+                 n, to.graph().scale_channels(to.fresh_name(n), to.from_scope_of(n, node.input(i), x->node), parameter),
+                 x->axis),
+             true;
     }
   }
   if (divides || !to.value(node.input(0)) || !to.value(node.input(1))) return false;
-  auto const operands = align(to, n);
-  if (!operands) return false;
-  to.define_output(n, to.graph().multiply(to.fresh_name(n), operands->a, operands->b), operands->axis);
+  auto const leader = leading(to, node.input(0), node.input(1));
+  if (!leader) return false;
+  NodeId const a = to.along(node.input(0), *leader, n), b = to.along(node.input(1), *leader, n);
+  to.define_output(n, to.graph().multiply(to.fresh_name(n), a, b), leader->axis);
   return true;
 }
 
-// Of two computed values, or with a constant on the left: tokens mixed by weights that all features share, where the
-// right one's features are its last axis.
-inline bool add_mixed_tokens(NetworkBuilder& to, int n) {
+// Where: of two operands, by a condition. One that is the same for all features of a token weighs them with 1 and 0.
+inline bool add_choice(NetworkBuilder& to, int n) {
   auto const& node = to.index.node(n);
-  auto const values = node.input_size() == 2 ? to.value(node.input(1)) : std::nullopt;
-  auto const rank = values ? to.shapes.of(node.input(1)).rank() : std::nullopt;
-  if (!values || values->axis != -1 || rank.value_or(0) < 2) return false;
-  NodeId const seen = to.observed(node.input(0), n);
-  NodeId const weights = to.graph().opaque(to.fresh_name(n, ".weights"), {seen}, 1);
-  to.remember(weights, {n, "", 0});
-  to.define_output(n, to.graph().attention(to.fresh_name(n), weights, weights, values->node), -1);
+  if (node.input_size() != 3) return false;
+  std::string const condition = node.input(0);
+  std::string a = node.input(1), b = node.input(2);
+  if (!to.value(a)) std::swap(a, b);
+  bool const drops = !to.value(b) && to.constants.scalar(b) == 0.0;  // chooses a, or zeros
+  bool const is_scalar = !to.value(b) && to.value(a) && is_common(to, b, to.value(a)->axis);
+  auto const leader = is_scalar ? to.value(a) : leading(to, a, b);
+  if (!leader || leader->axis == 0) return false;
+  bool const is_common_choice = is_common(to, condition, leader->axis);
+  if (!is_common_choice && length_along(leader->axis, to.shapes.of(condition)) != to.features(*leader)) return false;
+  to.watch(condition, n, ".condition");
+  NodeId const x = to.along(a, *leader, n);
+  if (drops && is_common_choice) return to.define_output(n, to.mixed(n, x, {}), leader->axis), true;
+  auto const source = to.value(b) || is_scalar || leader->axis != -1 ? std::nullopt : to.as_source(b, n);
+  NodeId const other = source ? source->node : to.along(b, *leader, n);
+  NodeId const made =
+      is_common_choice ? to.graph().add(to.fresh_name(n), {x, other}) : to.graph().multiply(to.fresh_name(n), x, other);
+  to.define_output(n, made, leader->axis);
   return true;
 }
 

@@ -6,6 +6,7 @@
 
 #include <foldnorm/onnx/detail/network_builder.hpp>
 
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -66,18 +67,29 @@ inline bool add_matmul(NetworkBuilder& to, int n) {
   return true;
 }
 
+// alpha A W + beta b. Where that is not A W + b, weight and bias can still be centered, each by itself; in the layer
+// graph's b, beta is left out, which no centering sees.
 inline bool add_gemm(NetworkBuilder& to, int n) {
   auto const& node = to.index.node(n);
-  bool const is_plain = float_attribute(node, "alpha", 1) == 1 && float_attribute(node, "beta", 1) == 1 &&
-                        integer_attribute(node, "transA", 0) == 0;
-  if (!is_plain || node.input_size() < 2 || !to.value(node.input(0))) return false;
+  double const alpha = float_attribute(node, "alpha", 1), beta = float_attribute(node, "beta", 1);
+  bool const is_plain = alpha == 1 && beta == 1 && integer_attribute(node, "transA", 0) == 0;
+  auto const read = to.value(input_of(node, 0));
+  if (node.input_size() < 2 || !read || !std::isfinite(alpha) || !std::isfinite(beta)) return false;
   int const out_axis = integer_attribute(node, "transB", 0) != 0 ? 0 : 1;
   auto const weight = to.constant(node.input(1));
   auto const layout = weight ? matrix_layout(to, *weight, out_axis) : std::nullopt;
   if (!layout) return false;
   Index const out = weight->length(out_axis), in = weight->length(1 - out_axis);
   auto const bias = find_bias(to, input_of(node, 2), out);
-  if (!bias) return false;
+  if (!bias || (!is_plain && to.is_table(*weight))) return false;
+  if (!is_plain) {
+    NodeId made = to.sealed_linear(n, read->node, out, in, use_weight(to, *weight, *layout));
+    to.remember(made, {n, "", 0});
+    made = to.graph().scale(to.fresh_name(n), made, alpha);
+    to.remember(made, {n, "", 0});
+    if (bias->constant) made = to.graph().add_parameter(to.fresh_name(n, ".bias"), made, bias->use(to));
+    return to.define_output(n, made, -1), true;
+  }
   NodeId const x = to.along(node.input(0), -1, in, n);
   std::string const parameter = use_weight(to, *weight, *layout);
   NodeId const made = to.graph().linear(to.fresh_name(n), x, out, parameter, bias->use(to));
@@ -123,8 +135,14 @@ inline bool add_transposed_conv(NetworkBuilder& to, int n) {
   Index const axis = 1 - dims.size(), in = dims.Get(0), out = dims.Get(1);
   Index const taps = static_cast<Index>(*element_count(*weight->tensor)) / (out * in);
   OnnxLayout const layout{.rows = out, .outer = in, .inner = taps};
+  if (std::int64_t const groups = integer_attribute(node, "group", 1);
+      groups != 1) {  // no layer has its weight's layout
+    if (groups < 1 || out > largest_count / groups) return false;
+    NodeId const made = to.graph().opaque(to.fresh_name(n), {to.value(node.input(0))->node}, out * groups);
+    return to.define_output(n, made, axis), true;
+  }
   auto const bias = find_bias(to, input_of(node, 2), out);
-  if (!bias || integer_attribute(node, "group", 1) != 1) return false;
+  if (!bias) return false;
   if (!to.fits(*weight, layout, NetworkBuilder::Kind::weight)) return false;
   NodeId const x = to.along(node.input(0), axis, in * taps, n);
   std::string const parameter = to.use(*weight, layout, NetworkBuilder::Kind::weight);

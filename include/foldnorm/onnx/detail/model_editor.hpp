@@ -8,6 +8,7 @@
 #include <foldnorm/onnx/model_index.hpp>
 #include <foldnorm/onnx/tensor_values.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -23,13 +24,14 @@ class ModelEditor {
  public:
   // Neither argument is owned.
   ModelEditor(OnnxFile const& file, OnnxIndex const& index)
-      : index_(index), model_(file.model()), places_(static_cast<std::size_t>(index.graph().node_size()) + 1) {
+      : index_(index), model_(file.model()), places_(static_cast<std::size_t>(index.size()) + 1) {
     collect_names(index.graph());
+    find_nodes(*model_.mutable_graph(), index.graph());
     for (auto const& import : model_.opset_import()) {
       if (import.domain().empty() || import.domain() == "ai.onnx") opset_ = import.version();
     }
-    for (auto const& node : index.graph().node()) {
-      for (auto const& input : node.input()) read_before_.insert(input);
+    for (int n = 0; n < index.size(); ++n) {
+      for (auto const& input : index.node(n).input()) read_before_.insert(input);
     }
   }
 
@@ -41,12 +43,12 @@ class ModelEditor {
   }
 
   // A node of the model, to be changed in its place.
-  ::onnx::NodeProto& node(int n) { return *model_.mutable_graph()->mutable_node(n); }
+  ::onnx::NodeProto& node(int n) { return *nodes_[static_cast<std::size_t>(n)]; }
   void remove(int n) { place(n).is_removed = true; }
   // New nodes come right in front of node n, or right behind it (behind OnnxIndex::nobody: in front of all nodes).
   void put_before(int n, ::onnx::NodeProto node) { place(n).before.push_back(std::move(node)); }
   void put_behind(int n, ::onnx::NodeProto node) { place(n).behind.push_back(std::move(node)); }
-  // All nodes of the model, and new ones in front of nodes, that read `value` read `instead`.
+  // All nodes of the model, and new ones in front of nodes, that read `value` read `instead`, and so do graphs in them.
   void redirect(std::string const& value, std::string const& instead) { redirected_[value] = instead; }
 
   static ::onnx::NodeProto make_node(std::string const& type, std::vector<std::string> const& inputs,
@@ -113,31 +115,16 @@ class ModelEditor {
         if (attribute.name() == "value") return *attribute.mutable_t();
       }
     }
-    for (auto& tensor : *model_.mutable_graph()->mutable_initializer()) {
-      if (tensor.name() == name) return tensor;
+    for (EditedGraph const& edited : graphs_) {
+      for (auto& tensor : *edited.graph->mutable_initializer()) {
+        if (tensor.name() == name) return tensor;
+      }
     }
     detail::raise<std::logic_error>("no constant " + name);
   }
 
   ::onnx::ModelProto take() && {
-    auto& nodes = *model_.mutable_graph()->mutable_node();
-    google::protobuf::RepeatedPtrField<::onnx::NodeProto> changed;
-    auto const move_in = [&](std::vector<::onnx::NodeProto>& from, bool follows) {
-      for (auto& node : from) {
-        if (follows) follow(node);
-        *changed.Add() = std::move(node);
-      }
-    };
-    move_in(place(OnnxIndex::nobody).behind, false);
-    for (int n = 0; n < nodes.size(); ++n) {
-      move_in(place(n).before, true);
-      if (!place(n).is_removed) {
-        follow(*nodes.Mutable(n));
-        changed.Add()->Swap(nodes.Mutable(n));
-      }
-      move_in(place(n).behind, false);
-    }
-    nodes.Swap(&changed);
+    for (auto edited = graphs_.rbegin(); edited != graphs_.rend(); ++edited) put_together(*edited);  // inner ones first
     drop_unread();
     return std::move(model_);
   }
@@ -149,10 +136,68 @@ class ModelEditor {
   };
   Place& place(int n) { return places_[static_cast<std::size_t>(n + 1)]; }
 
+  // The index's graphs and nodes, in its order, in our copy.
+  struct EditedGraph {
+    ::onnx::GraphProto* graph = nullptr;
+    std::vector<int> nodes;
+  };
+  void find_nodes(::onnx::GraphProto& graph, ::onnx::GraphProto const& original) {
+    std::size_t const here = graphs_.size();
+    graphs_.push_back({&graph, {}});
+    for (int i = 0; i < graph.node_size(); ++i) {
+      ::onnx::NodeProto& node = *graph.mutable_node(i);
+      for (int k = 0; k < node.attribute_size(); ++k) {
+        auto const& attribute = original.node(i).attribute(k);
+        if (attribute.has_g() && is_branch(attribute.g()))
+          find_nodes(*node.mutable_attribute(k)->mutable_g(), attribute.g());
+      }
+      graphs_[here].nodes.push_back(static_cast<int>(nodes_.size()));
+      nodes_.push_back(&node);
+    }
+  }
+  bool is_branch(::onnx::GraphProto const& graph) const {
+    return std::ranges::find(index_.graphs(), &graph) != index_.graphs().end();
+  }
+
+  void put_together(EditedGraph const& edited) {
+    auto& nodes = *edited.graph->mutable_node();
+    google::protobuf::RepeatedPtrField<::onnx::NodeProto> changed;
+    auto const move_in = [&](std::vector<::onnx::NodeProto>& from, bool follows) {
+      for (auto& node : from) {
+        if (follows) follow(node);
+        *changed.Add() = std::move(node);
+      }
+    };
+    bool const is_main = edited.graph == graphs_.front().graph;
+    if (is_main) move_in(place(OnnxIndex::nobody).behind, false);
+    for (int const n : edited.nodes) {
+      move_in(place(n).before, true);
+      if (!place(n).is_removed) {
+        follow(node(n));
+        changed.Add()->Swap(&node(n));
+      }
+      move_in(place(n).behind, false);
+    }
+    nodes.Swap(&changed);
+    if (is_main) return;
+    for (auto& output : *edited.graph->mutable_output()) follow(*output.mutable_name());
+  }
+  void follow(std::string& value) const {
+    auto const found = redirected_.find(value);
+    if (found != redirected_.end()) value = found->second;
+  }
+  // Branches are put together by themselves.
   void follow(::onnx::NodeProto& node) const {
-    for (auto& input : *node.mutable_input()) {
-      auto const found = redirected_.find(input);
-      if (found != redirected_.end()) input = found->second;
+    for (auto& input : *node.mutable_input()) follow(input);
+    auto const follow_in = [&](::onnx::GraphProto& graph) {
+      bool const is_own = std::ranges::any_of(graphs_, [&](auto const& edited) { return edited.graph == &graph; });
+      if (is_own) return;
+      for (auto& inner : *graph.mutable_node()) follow(inner);
+      for (auto& output : *graph.mutable_output()) follow(*output.mutable_name());
+    };
+    for (auto& attribute : *node.mutable_attribute()) {
+      if (attribute.has_g()) follow_in(*attribute.mutable_g());
+      for (auto& graph : *attribute.mutable_graphs()) follow_in(graph);
     }
   }
 
@@ -173,11 +218,13 @@ class ModelEditor {
   void drop_unread() {
     auto& graph = *model_.mutable_graph();
     std::unordered_set<std::string> read, made;
-    for (auto const& node : graph.node()) {
-      read.insert(node.input().begin(), node.input().end());
-      made.insert(node.output().begin(), node.output().end());
+    for (EditedGraph const& edited : graphs_) {
+      for (auto const& node : edited.graph->node()) {
+        read.insert(node.input().begin(), node.input().end());
+        made.insert(node.output().begin(), node.output().end());
+      }
     }
-    for (int n = 0; n < index_.graph().node_size(); ++n) {
+    for (int n = 0; n < index_.size(); ++n) {
       auto const& captured = index_.captured(n);
       read.insert(captured.begin(), captured.end());
     }
@@ -193,13 +240,17 @@ class ModelEditor {
     drop(*graph.mutable_node(), [&](auto const& node) {
       return node.op_type() == "Constant" && node.output_size() == 1 && is_freed(node.output(0));
     });
-    drop(*graph.mutable_value_info(), [&](auto const& info) {
-      return index_.producer(info.name()) != OnnxIndex::nobody && !made.contains(info.name());
-    });
+    for (EditedGraph const& edited : graphs_) {
+      drop(*edited.graph->mutable_value_info(), [&](auto const& info) {
+        return index_.producer(info.name()) != OnnxIndex::nobody && !made.contains(info.name());
+      });
+    }
   }
 
   OnnxIndex const& index_;
   ::onnx::ModelProto model_;
+  std::vector<EditedGraph> graphs_;
+  std::vector<::onnx::NodeProto*> nodes_;
   std::vector<Place> places_;  // by node, one further
   std::int64_t opset_ = 1;
   std::unordered_set<std::string> names_, read_before_;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // foldnorm/onnx/detail/network_builder.hpp -- what the rules for ONNX operators build a layer graph with.
 //
-// A value of the model has one feature axis, the one that what makes it works on; a reader that works on another axis
-// reads a view, which is opaque and therefore blocks. What is static, the same whatever the activations are, is no
-// node. A constant is a parameter where a rule takes it as one; each other use of it counts against changing it.
+// A value of the model has one feature axis, the one that what makes it works on, or several where a Reshape has cut it
+// (into heads); a reader that works on another axis reads a view, which is opaque and therefore blocks. What is static,
+// the same whatever the activations are, is no node. A constant is a parameter where a rule takes it as one; each other
+// use of it counts against changing it.
 #pragma once
 
 #include <foldnorm/onnx/detail/constant_layouts.hpp>
@@ -24,20 +25,29 @@
 
 namespace foldnorm::detail {
 
+// One of the axes that features lie along.
+struct FeatureAxis {
+  std::int64_t axis = 0;  // from the end
+  Index length = 0;
+};
+
 struct OnnxValue {
   NodeId node;
-  std::int64_t axis = 0;  // from the end; 0: not known
+  std::int64_t axis = 0;          // from the end; 0: not known, or cut
+  std::vector<FeatureAxis> axes;  // the one, or those that the features are cut into: neighbours lie along the last
+  bool is_known() const { return !axes.empty(); }
 };
 
 class NetworkBuilder {
  public:
   explicit NetworkBuilder(OnnxFile const& model_file)
       : file(model_file), index(file), constants(file, index), shapes(file, index) {
-    for (auto const& node : index.graph().node()) {
+    for (int n = 0; n < index.size(); ++n) {
+      auto const& node = index.node(n);
       if (node.op_type() == "Identity" || node.op_type() == "Transpose") find_view(node);
     }
-    for (auto const& node : index.graph().node()) {
-      if (auto const table = looked_up(node)) tables_.insert(table->name);
+    for (int n = 0; n < index.size(); ++n) {
+      if (auto const table = looked_up(index.node(n))) tables_.insert(table->name);
     }
     for (auto const& import : model_file.model().opset_import()) {
       if (import.domain().empty() || import.domain() == "ai.onnx") opset = import.version();
@@ -66,12 +76,23 @@ class NetworkBuilder {
     return name;
   }
 
-  // The node is what the model calls `value`; its features are along this axis.
+  // The node is what the model calls `value`; its features are along this axis (0: it is not known which).
   void define(std::string const& value, NodeId node, std::int64_t axis, int n) {
-    values_[value] = {node, axis};
+    std::vector<FeatureAxis> axes;
+    if (axis != 0) axes.push_back({axis, graph().node(node).features});
+    values_[value] = {node, axis, std::move(axes)};
     remember(node, {n, value, axis});
   }
   void define_output(int n, NodeId node, std::int64_t axis) { define(index.node(n).output(0), node, axis, n); }
+  // ... are along these.
+  void define(std::string const& value, NodeId node, std::vector<FeatureAxis> axes, int n) {
+    std::int64_t const axis = axes.size() == 1 ? axes[0].axis : 0;
+    values_[value] = {node, axis, std::move(axes)};
+    remember(node, {n, value, axis});
+  }
+  void define_output(int n, NodeId node, std::vector<FeatureAxis> axes) {
+    define(index.node(n).output(0), node, std::move(axes), n);
+  }
   void remember(NodeId node, OnnxOrigin origin) {
     network.origins.resize(std::max(network.origins.size(), static_cast<std::size_t>(node.index) + 1));
     network.origins[static_cast<std::size_t>(node.index)] = std::move(origin);
@@ -97,10 +118,45 @@ class NetworkBuilder {
     }
     return view->second;
   }
+  NodeId along(std::string const& name, OnnxValue const& other, int reader) {
+    return along(name, other.axis, features(other), reader);
+  }
   // ... to be read in a way that sees every change.
   NodeId observed(std::string const& name, int reader) {
     auto const found = value(name);
     return found ? found->node : along(name, -1, 1, reader);
+  }
+
+  // What a node reads beside its operands: who makes it is seen, whatever becomes of the node's value.
+  void watch(std::string const& name, int n, std::string const& suffix) {
+    if (auto const found = value(name)) {
+      remember(graph().opaque(fresh_name(n, suffix), {found->node}, 1), {n, "", 0});
+    }
+  }
+  // The node that is this value, which node n scales: behind one that keeps n from becoming part of what makes the
+  // value, if that is in another graph, outside of a branch.
+  NodeId from_scope_of(int n, std::string const& name, NodeId x) {
+    int const maker = index.producer(name);
+    bool const crosses = maker != OnnxIndex::nobody && !index.are_together(maker, n);
+    if (!crosses) return x;
+    NodeId const passed = graph().identity(fresh_name(n, ".outside"), x);
+    remember(passed, {n, "", 0});
+    return passed;
+  }
+  // What node n makes of x: tokens mixed with weights that the features of a head share, and that need not sum to one.
+  // The weights may be made of other values, here by those nodes.
+  NodeId mixed(int n, NodeId x, std::vector<NodeId> seen, Index heads = 1) {
+    NodeId const weights = graph().opaque(fresh_name(n, ".weights"), std::move(seen), heads);
+    remember(weights, {n, "", 0});
+    return graph().attention(fresh_name(n), weights, weights, x, heads);
+  }
+  // What node n makes of x by a weight that can be centered, and no more: the node has no place for a bias, or its
+  // numbers are not those of a linear layer's. So nothing is moved into it, from in front or from behind.
+  NodeId sealed_linear(int n, NodeId x, Index out, Index in, std::string const& weight) {
+    NodeId const read = graph().opaque(fresh_name(n, ".operand"), {x}, in);
+    NodeId const product = graph().linear(fresh_name(n, ".product"), read, out, weight);
+    for (NodeId const part : {read, product}) remember(part, {n, "", 0});
+    return graph().identity(fresh_name(n), product);
   }
 
   // A constant of a type that weights have, as it is read here.
@@ -153,7 +209,7 @@ class NetworkBuilder {
     NodeId const ids = graph().ids(fresh_name(name, ".ids"), layout->outer);
     NodeId const source = graph().embedding(fresh_name(name, ".source"), ids, layout->rows, parameter);
     remember(source, {reader, "", -1});
-    return OnnxValue{source, -1};
+    return OnnxValue{source, -1, {{-1, layout->rows}}};
   }
   // A parameter that is computed: it is in no file.
   std::string add_computed(std::string const& name, Vector<double> const& values) {
@@ -179,9 +235,8 @@ class NetworkBuilder {
     if (index.uses(value) != 1 || index.is_output(value)) return std::nullopt;
     int const reader = index.readers(value)[0];
     auto const& node = index.node(reader);
-    if (node.op_type() != type || !index.is_standard(node) || node.input_size() != 2 || is_taken(reader)) {
-      return std::nullopt;
-    }
+    bool const is_of_type = node.op_type() == type && index.is_standard(node) && node.input_size() == 2;
+    if (!is_of_type || is_taken(reader) || !index.are_together(n, reader)) return std::nullopt;
     auto const found = constant(node.input(node.input(0) == value ? 1 : 0));
     if (!found) return std::nullopt;
     auto const layout = vector_along(*found, axis, count);
@@ -192,25 +247,37 @@ class NetworkBuilder {
   // An operator that is not known, or not in this form: it sees every change of what it reads, and promises nothing.
   void add_opaque(int n) {
     auto const& node = index.node(n);
-    std::vector<NodeId> inputs;
-    auto const read = [&](std::string const& name) {
-      if (auto const found = value(name)) inputs.push_back(found->node);
-    };
-    for (auto const& input : node.input()) read(input);
-    for (auto const& input : index.captured(n)) read(input);
+    std::vector<std::string> read(node.input().begin(), node.input().end());
+    auto const& captured = index.captured(n);
+    read.insert(read.end(), captured.begin(), captured.end());
+    std::vector<NodeId> const inputs = made(read);
     NodeId all{};
     for (auto const& output : node.output()) {
       if (output.empty()) continue;
-      auto const& dims = shapes.of(output).dims;
-      bool const is_known = dims && !dims->empty() && dims->back().is_known() && dims->back().number() > 0 &&
-                            dims->back().number() <= largest_count;
-      Index const count = is_known ? static_cast<Index>(dims->back().number()) : 1;
-      NodeId const made = graph().opaque(all.index < 0 ? fresh_name(n) : fresh_name(output),
-                                         all.index < 0 ? inputs : std::vector{all}, count);
-      define(output, made, is_known ? -1 : 0, n);
-      if (all.index < 0) all = made;
+      NodeId const first = all;
+      NodeId const value = first.index < 0 ? define_opaque(output, fresh_name(n), inputs, n)
+                                           : define_opaque(output, fresh_name(output), {first}, n);
+      if (first.index < 0) all = value;
     }
     if (all.index < 0 && !inputs.empty()) remember(graph().opaque(fresh_name(n), inputs, 1), {n, "", 0});
+  }
+  // Those of the values that are no static ones.
+  std::vector<NodeId> made(std::vector<std::string> const& names) const {
+    std::vector<NodeId> result;
+    for (auto const& name : names) {
+      if (auto const found = value(name)) result.push_back(found->node);
+    }
+    return result;
+  }
+  // A value of node n that is made of others in a way that nothing is known of.
+  NodeId define_opaque(std::string const& name, std::string const& node_name, std::vector<NodeId> inputs, int n) {
+    auto const& dims = shapes.of(name).dims;
+    bool const is_known = dims && !dims->empty() && dims->back().is_known() && dims->back().number() > 0 &&
+                          dims->back().number() <= largest_count;
+    Index const count = is_known ? static_cast<Index>(dims->back().number()) : 1;
+    NodeId const result = graph().opaque(node_name, std::move(inputs), count);
+    define(name, result, is_known ? -1 : 0, n);
+    return result;
   }
 
   void refuse(int n, std::string reason) { network.refused.push_back({n, std::move(reason)}); }

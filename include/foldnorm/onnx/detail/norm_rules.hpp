@@ -43,10 +43,31 @@ inline std::optional<std::pair<std::int64_t, Index>> place_of(NetworkBuilder con
   return features && to.value(pattern.input) ? std::optional(std::pair(*axis, *features)) : std::nullopt;
 }
 
+// The value where a norm over this axis normalizes each head by itself: it is cut, with the heads' features along
+// there.
+inline std::optional<OnnxValue> cut_along(NetworkBuilder const& to, std::string const& name, std::int64_t axis,
+                                          Index features) {
+  auto const x = to.value(name);
+  bool const is_cut = x && x->axes.size() > 1 && x->axes.back().axis == axis && x->axes.back().length == features;
+  return is_cut ? x : std::nullopt;
+}
+// A LayerNorm of each head. Gamma and beta, the same for all of them, are none of its parameters: they stay.
+inline NodeId add_norm_of_heads(NetworkBuilder& to, int n, OnnxValue const& x, double epsilon) {
+  Index const heads = to.features(x) / x.axes.back().length;
+  return to.graph().layer_norm(to.fresh_name(n), x.node, {}, {}, {.eps = epsilon, .groups = heads});
+}
+
 // One node for a norm that is written out, with gamma and beta where they come behind it. Precondition: it has a place.
 inline void add_norm_pattern(NetworkBuilder& to, NormPattern const& pattern) {
   int const last = pattern.nodes.back();
   auto const [axis, features] = *place_of(to, pattern);
+  auto const cut = pattern.subtracts_mean ? cut_along(to, pattern.input, axis, features) : std::nullopt;
+  if (cut) {
+    NodeId const made = add_norm_of_heads(to, last, *cut, pattern.epsilon);
+    to.define_output(last, made, cut->axes);
+    to.network.norms.emplace(made, OnnxNorm{pattern, last});
+    return;
+  }
   NodeId const x = to.along(pattern.input, axis, features, last);
   OnnxNorm norm{pattern, last};
   auto const gamma = to.follower(last, "Mul", axis, features);
@@ -102,6 +123,14 @@ inline bool add_fused_norm(NetworkBuilder& to, int n) {
   bool const fits =
       to.fits(*gamma, layout, kind) && (!beta || (vector_along(*beta, -1, features) && to.fits(*beta, layout, kind)));
   if (!fits || !to.value(node.input(0))) return refuse("gamma or beta is used as another kind of parameter, too");
+  if (auto const cut = is_layer_norm ? cut_along(to, node.input(0), -1, features) : std::nullopt) {
+    NodeId const norm = add_norm_of_heads(to, n, *cut, epsilon);
+    to.remember(norm, {n, "", 0});
+    to.network.norms.emplace(norm, OnnxNorm{std::nullopt, n});
+    NodeId const scaled = to.graph().opaque(to.fresh_name(n, ".affine"), {norm}, to.features(*cut));
+    to.define_output(n, scaled, cut->axes);
+    return true;
+  }
   NodeId const x = to.along(node.input(0), -1, features, n);
   std::string const gamma_name = to.use(*gamma, layout, kind);
   std::string const beta_name = beta ? to.use(*beta, layout, kind) : std::string();
@@ -127,18 +156,16 @@ inline bool add_batch_norm(NetworkBuilder& to, int n) {
   Vector<double> values[4];
   for (int i = 0; i < 4; ++i) {
     auto const constant = to.constant(node.input(i + 1));
-    if (!constant || constant->tensor->dims_size() != 1) return false;
-    Parameters read;
-    read.set("values", read_tensor(*constant->tensor, {.rows = constant->length(0)}, to.file));
-    values[i] = read.as<double>("values").col(0);
-    if (values[i].size() != values[0].size()) return false;
+    auto found = constant ? to.constants.numbers(constant->name) : std::nullopt;
+    if (!found || (i > 0 && found->size() != values[0].size())) return false;
+    values[i] = *std::move(found);
   }
   double const epsilon = float_attribute(node, "epsilon", 1e-5);
   Vector<double> const scale = values[0].array() / (values[3].array() + epsilon).sqrt();
   Vector<double> const shift = values[1].array() - values[2].array() * scale.array();
   if (!scale.allFinite() || !shift.allFinite()) return false;
   std::int64_t const axis = 1 - static_cast<std::int64_t>(*rank);
-  NodeId const x = to.along(node.input(0), axis, scale.size(), n);
+  NodeId const x = to.from_scope_of(n, node.input(0), to.along(node.input(0), axis, scale.size(), n));
   std::string const name = to.fresh_name(n);
   NodeId const made =
       to.graph().batch_norm(name, x, to.add_computed(name + ".scale", scale), to.add_computed(name + ".shift", shift));

@@ -148,6 +148,26 @@ inline std::optional<Dims> sliced(OnnxShape const& x, OnnxSlice const& slice, Sy
   return result;
 }
 
+// What a Pad adds along each of its axes: in front of all, then behind all. An attribute, or from opset 11 on an input.
+inline std::optional<Dims> paddings(::onnx::NodeProto const& node, OnnxShape const& input) {
+  auto const* const attribute = find_attribute(node, "pads");
+  return attribute ? Dims(attribute->ints().begin(), attribute->ints().end()) : input.contents;
+}
+inline Dims padded(Dims x, Dims const& pads, SymbolSource& symbols) {
+  std::size_t const count = x.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    OnnxDim const before = pads[i], behind = pads[count + i];
+    if (before.is(0) && behind.is(0)) continue;
+    constexpr std::int64_t most = std::int64_t{1} << 60;
+    bool is_known = true;
+    for (OnnxDim const dim : {x[i], before, behind}) {
+      is_known = is_known && dim.is_known() && dim.number() < most && dim.number() > -most;
+    }
+    x[i] = is_known ? OnnxDim(x[i].number() + before.number() + behind.number()) : symbols.next();
+  }
+  return x;
+}
+
 // The axis becomes those of the indices.
 inline Dims gathered(Dims x, std::size_t axis, Dims const& indices) {
   auto const place = x.erase(x.begin() + static_cast<std::ptrdiff_t>(axis));

@@ -9,25 +9,30 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
-#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace foldnorm::detail {
 
-// What a rule here reads: a value of known axis, or a constant's tokens.
+// What a rule here reads: a value of known axes, or a constant's tokens.
 inline std::optional<OnnxValue> tokens_of(NetworkBuilder& to, std::string const& name, int n) {
   auto const found = to.value(name);
-  if (found) return found->axis == 0 ? std::nullopt : found;
+  if (found) return found->is_known() ? found : std::nullopt;
   return to.as_source(name, n);
 }
 
-// The value keeps its features and moves its tokens; their axis is now this one.
-inline bool move_tokens(NetworkBuilder& to, int n, OnnxValue const& x, std::int64_t axis) {
-  to.define_output(n, to.graph().permute_tokens(to.fresh_name(n), x.node), axis);
+// The value keeps its features and moves its tokens; the axes of the features are now these.
+inline bool move_tokens(NetworkBuilder& to, int n, OnnxValue const& x, std::vector<FeatureAxis> axes) {
+  to.define_output(n, to.graph().permute_tokens(to.fresh_name(n), x.node), std::move(axes));
   return true;
 }
+inline bool move_tokens(NetworkBuilder& to, int n, OnnxValue const& x) { return move_tokens(to, n, x, x.axes); }
 
+inline bool lies_along(OnnxValue const& x, std::int64_t axis) {
+  return std::ranges::find(x.axes, axis, &FeatureAxis::axis) != x.axes.end();
+}
 inline std::int64_t axis_from_end(std::size_t place, std::size_t rank) {
   return static_cast<std::int64_t>(place) - static_cast<std::int64_t>(rank);
 }
@@ -36,39 +41,77 @@ inline bool add_transpose(NetworkBuilder& to, int n) {
   auto const& node = to.index.node(n);
   auto const x = to.value(input_of(node, 0));
   auto const& shape = to.shapes.of(input_of(node, 0));
-  auto const place = x && x->axis != 0 ? shape.axis(x->axis) : std::nullopt;
   auto const* const perm = find_attribute(node, "perm");
-  if (!place || !transposed(*shape.dims, perm)) return false;
+  if (!x || !x->is_known() || !shape.dims || !transposed(*shape.dims, perm)) return false;
   std::size_t const rank = shape.dims->size();
-  std::size_t to_place = rank - 1 - *place;
-  for (int i = 0; perm && i < perm->ints_size(); ++i) {
-    if (perm->ints(i) == static_cast<std::int64_t>(*place)) to_place = static_cast<std::size_t>(i);
+  std::vector<FeatureAxis> axes = x->axes;
+  for (FeatureAxis& part : axes) {
+    auto const place = shape.axis(part.axis);
+    if (!place) return false;
+    std::size_t to_place = rank - 1 - *place;
+    for (int i = 0; perm && i < perm->ints_size(); ++i) {
+      if (perm->ints(i) == static_cast<std::int64_t>(*place)) to_place = static_cast<std::size_t>(i);
+    }
+    part.axis = axis_from_end(to_place, rank);
   }
-  return move_tokens(to, n, *x, axis_from_end(to_place, rank));
+  return move_tokens(to, n, *x, std::move(axes));
 }
 
-// Reshape, Flatten, Squeeze and Unsqueeze: the order of the elements stays. The features do if their axis is there
-// again, as long, and either all in front of it or all behind it has the same size as before.
+// The axes that the features lie along, as places [begin, end) of the shape: one behind the other, and nothing between
+// them. Empty where they are apart, or the shape is not known.
+inline std::optional<std::pair<std::size_t, std::size_t>> places_of(OnnxValue const& x, OnnxShape const& shape) {
+  auto const first = shape.axis(x.axes.front().axis), last = shape.axis(x.axes.back().axis);
+  if (!first || !last || *last < *first) return std::nullopt;
+  std::size_t next = 0;  // of the axes
+  for (std::size_t i = *first; i <= *last; ++i) {
+    bool const is_next = next < x.axes.size() && shape.axis(x.axes[next].axis) == i;
+    if (!is_next && !(*shape.dims)[i].is(1)) return std::nullopt;
+    if (is_next) ++next;
+  }
+  return next == x.axes.size() ? std::optional(std::pair(*first, *last + 1)) : std::nullopt;
+}
+
+// Where a block of this many elements begins: the axis that is as long, or the axes that it is cut into. Empty if the
+// lengths from here on do not come to that.
+inline std::optional<std::vector<FeatureAxis>> block_at(Dims const& dims, std::size_t begin, Index count) {
+  std::vector<FeatureAxis> axes;
+  Index product = 1;
+  for (std::size_t i = begin; i < dims.size(); ++i) {
+    if (!dims[i].is_known() || dims[i].number() < 1 || dims[i].number() > count / product) return std::nullopt;
+    bool const is_long = dims[i].number() > 1 || count == 1;
+    if (!is_long && axes.empty()) return std::nullopt;  // begins further back
+    if (is_long) axes.push_back({axis_from_end(i, dims.size()), static_cast<Index>(dims[i].number())});
+    product *= static_cast<Index>(dims[i].number());
+    if (product == count) return axes;
+  }
+  return std::nullopt;
+}
+
+// Reshape, Flatten, Squeeze and Unsqueeze: the order of the elements stays. The features stay together if as many are
+// there again, along one axis or cut into several, and all in front of them, or all behind, has the same size as
+// before.
 inline bool add_reshape(NetworkBuilder& to, int n) {
   auto const& node = to.index.node(n);
   auto const x = to.value(input_of(node, 0));
-  if (!x || x->axis == 0 || node.output_size() == 0) return false;
+  if (!x || !x->is_known() || node.output_size() == 0) return false;
   auto const& before = to.shapes.of(node.input(0));
   auto const& after = to.shapes.of(node.output(0)).dims;
-  if (!after) return false;
-  Index const features = to.features(*x);
-  auto const place = before.axis(x->axis);
+  auto const places = places_of(*x, before);
+  bool const is_last = x->axis == -1;  // which needs no shape
+  if (!after || (!places && !is_last)) return false;
   for (std::size_t i = 0; i < after->size(); ++i) {
     std::size_t const k = after->size() - 1 - i;
-    if (!(*after)[k].is(features)) continue;
-    auto const behind = std::span(*after).subspan(k + 1);
-    bool stays = x->axis == -1 && have_same_product(behind, {});
-    if (place) {
+    auto axes = block_at(*after, k, to.features(*x));
+    if (!axes) continue;
+    auto const end = static_cast<std::size_t>(static_cast<std::int64_t>(after->size()) + axes->back().axis) + 1;
+    auto const behind = std::span(*after).subspan(end);
+    bool stays = is_last && have_same_product(behind, {});
+    if (places) {
       std::span<OnnxDim const> const dims = *before.dims;
-      stays = stays || have_same_product(dims.subspan(*place + 1), behind) ||
-              have_same_product(dims.first(*place), std::span(*after).first(k));
+      stays = stays || have_same_product(dims.subspan(places->second), behind) ||
+              have_same_product(dims.first(places->first), std::span(*after).first(k));
     }
-    if (stays) return move_tokens(to, n, *x, axis_from_end(k, after->size()));
+    if (stays) return move_tokens(to, n, *x, *std::move(axes));
   }
   return false;
 }
@@ -105,6 +148,19 @@ inline bool add_concat(NetworkBuilder& to, int n) {
   return true;
 }
 
+// Features [begin, begin + length) of the first axis that they lie along, which is all that is left of it; an axis of
+// one is none that features are cut along.
+inline NodeId part_of(NetworkBuilder& to, std::string name, OnnxValue const& x, Index begin, Index length) {
+  Index const block = to.features(x) / x.axes.front().length;
+  return to.graph().slice_features(std::move(name), x.node, begin * block, length * block);
+}
+inline std::vector<FeatureAxis> axes_of_part(OnnxValue const& x, Index length) {
+  std::vector<FeatureAxis> axes = x.axes;
+  axes.front().length = length;
+  if (length == 1 && axes.size() > 1) axes.erase(axes.begin());
+  return axes;
+}
+
 inline bool add_slice(NetworkBuilder& to, int n) {
   auto const& node = to.index.node(n);
   auto const x = tokens_of(to, input_of(node, 0), n);
@@ -118,114 +174,64 @@ inline bool add_slice(NetworkBuilder& to, int n) {
     if (!axes.values || strides.given) return false;
     for (std::int64_t const named : *axes.values) {
       auto const axis = from_end(named, shape);
-      if (!axis || *axis == x->axis) return false;
+      if (!axis || lies_along(*x, *axis)) return false;
     }
-    return move_tokens(to, n, *x, x->axis);
+    return move_tokens(to, n, *x);
   }
-  NodeId made = x->node;
+  std::optional<std::pair<std::int64_t, std::int64_t>> range;
   for (std::size_t i = 0; i < slice->axes.size(); ++i) {
     auto const axis = from_end(slice->axes[i], shape);
     if (!axis) return false;
-    if (*axis != x->axis) continue;
-    auto const range = slice->range(i, OnnxDim(to.features(*x)));
-    if (!range || range->first == range->second || made != x->node) return false;
-    made = to.graph().slice_features(to.fresh_name(n), x->node, range->first, range->second - range->first);
+    if (!lies_along(*x, *axis)) continue;
+    if (range || *axis != x->axes.front().axis) return false;
+    range = slice->range(i, OnnxDim(x->axes.front().length));
+    if (!range || range->first == range->second) return false;
   }
-  if (made == x->node) return move_tokens(to, n, *x, x->axis);
-  to.define_output(n, made, x->axis);
+  if (!range) return move_tokens(to, n, *x);
+  Index const length = range->second - range->first;
+  to.define_output(n, part_of(to, to.fresh_name(n), *x, range->first, length), axes_of_part(*x, length));
   return true;
+}
+
+// The lengths of a Split along an axis of this length; empty if they are not known, or do not come to that.
+inline std::optional<std::vector<std::int64_t>> split_lengths(NetworkBuilder const& to, int n, Index whole) {
+  auto const& node = to.index.node(n);
+  auto const sizes = to.constants.attribute_or_input(node, "split", 1);
+  auto const parts = static_cast<std::size_t>(node.output_size());
+  if (!sizes.given) {
+    if (whole % node.output_size() != 0) return std::nullopt;
+    return std::vector<std::int64_t>(parts, whole / node.output_size());
+  }
+  if (!sizes.values || sizes.values->size() != parts) return std::nullopt;
+  std::int64_t sum = 0;
+  for (std::int64_t const length : *sizes.values) {
+    if (length < 1 || length > whole) return std::nullopt;
+    sum += length;
+  }
+  return sum == whole ? sizes.values : std::nullopt;
 }
 
 inline bool add_split(NetworkBuilder& to, int n) {
   auto const& node = to.index.node(n);
   auto const x = to.value(input_of(node, 0));
-  if (!x || x->axis == 0) return false;
+  if (!x || !x->is_known()) return false;
   auto const axis = from_end(integer_attribute(node, "axis", 0), to.shapes.of(node.input(0)));
   if (!axis) return false;
-  Index const features = to.features(*x);
-  auto const sizes = to.constants.attribute_or_input(node, "split", 1);
-  std::vector<std::int64_t> lengths(static_cast<std::size_t>(node.output_size()), features);
-  if (*axis == x->axis) {
-    if (sizes.given && !sizes.values) return false;
-    if (sizes.given) lengths = *sizes.values;
-    if (!sizes.given) {
-      if (features % node.output_size() != 0) return false;
-      std::ranges::fill(lengths, features / node.output_size());
-    }
-    std::int64_t sum = 0;
-    for (std::int64_t const length : lengths) {
-      if (length < 1 || length > features) return false;
-      sum += length;
-    }
-    if (sum != features || lengths.size() != static_cast<std::size_t>(node.output_size())) return false;
-  }
+  bool const cuts = lies_along(*x, *axis);
+  if (cuts && *axis != x->axes.front().axis) return false;
+  auto const lengths = cuts ? split_lengths(to, n, x->axes.front().length) : std::nullopt;
+  if (cuts && !lengths) return false;
   Index begin = 0;
   for (int k = 0; k < node.output_size(); ++k) {
-    Index const length = lengths[static_cast<std::size_t>(k)];
+    Index const length = cuts ? (*lengths)[static_cast<std::size_t>(k)] : 0;
     if (!node.output(k).empty()) {
       std::string const name = to.fresh_name(node.output(k));
-      NodeId const part = *axis == x->axis ? to.graph().slice_features(name, x->node, begin, length)
-                                           : to.graph().permute_tokens(name, x->node);
-      to.define(node.output(k), part, x->axis, n);
+      NodeId const part = cuts ? part_of(to, name, *x, begin, length) : to.graph().permute_tokens(name, x->node);
+      to.define(node.output(k), part, cuts ? axes_of_part(*x, length) : x->axes, n);
     }
     begin += length;
   }
   return true;
-}
-
-// Of tokens: entries of an axis that is not the features'.
-inline bool add_gathered_tokens(NetworkBuilder& to, int n) {
-  auto const& node = to.index.node(n);
-  auto const& shape = to.shapes.of(input_of(node, 0));
-  auto const indices = to.shapes.of(input_of(node, 1)).rank();
-  auto const axis = from_end(integer_attribute(node, "axis", 0), shape);
-  if (node.input_size() != 2 || !axis || !indices || !to.is_static(node.input(1)) || to.value(node.input(1))) {
-    return false;
-  }
-  auto const x = tokens_of(to, node.input(0), n);
-  if (!x || *axis == x->axis) return false;
-  auto const moved = *axis > x->axis ? static_cast<std::int64_t>(*indices) - 1 : 0;  // axes behind the features
-  return move_tokens(to, n, *x, x->axis - moved);
-}
-
-inline bool add_reduction(NetworkBuilder& to, int n) {
-  auto const& node = to.index.node(n);
-  auto const x = to.value(input_of(node, 0));
-  auto const axes = to.constants.attribute_or_input(node, "axes", 1);
-  if (!x || x->axis == 0 || !axes.values || axes.values->empty()) return false;
-  std::int64_t behind = 0;
-  std::vector<std::int64_t> seen;
-  for (std::int64_t const named : *axes.values) {
-    auto const axis = from_end(named, to.shapes.of(node.input(0)));
-    if (!axis || *axis == x->axis || std::ranges::count(seen, *axis) > 0) return false;
-    seen.push_back(*axis);
-    if (*axis > x->axis) ++behind;
-  }
-  bool const keeps = integer_attribute(node, "keepdims", 1) != 0;
-  bool const is_linear = node.op_type() == "ReduceMean" || node.op_type() == "ReduceSum";
-  Operator const op = is_linear ? Operator::mean_tokens : Operator::max_tokens;
-  NodeId const made = to.graph().append(op, to.fresh_name(n), {x->node});
-  to.define_output(n, made, keeps ? x->axis : x->axis + behind);
-  return true;
-}
-
-// Pools are over all axes but the first two.
-inline bool add_pool(NetworkBuilder& to, int n) {
-  auto const& node = to.index.node(n);
-  auto const x = to.value(input_of(node, 0));
-  auto const rank = to.shapes.of(input_of(node, 0)).rank();
-  if (!x || !rank || x->axis != 1 - static_cast<std::int64_t>(*rank)) return false;
-  if (node.output_size() > 1 && !node.output(1).empty()) return false;
-  bool const is_linear = node.op_type().find("Average") != std::string::npos;
-  Operator const op = is_linear ? Operator::mean_tokens : Operator::max_tokens;
-  to.define_output(n, to.graph().append(op, to.fresh_name(n), {x->node}), x->axis);
-  return true;
-}
-
-// The axis of the features, longer than 1, cannot be among those that are repeated.
-inline bool add_expand(NetworkBuilder& to, int n) {
-  auto const x = tokens_of(to, input_of(to.index.node(n), 0), n);
-  return x && to.features(*x) > 1 && move_tokens(to, n, *x, x->axis);
 }
 
 }  // namespace foldnorm::detail
