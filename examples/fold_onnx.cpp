@@ -2,21 +2,24 @@
 // examples/fold_onnx.cpp -- folds the LayerNorms of an ONNX model into RMSNorms, and says of each whether and why not.
 // docs/onnx.md is its manual.
 #include "onnx/certificate.hpp"
+#include "onnx/gain.hpp"
 #include "onnx/input_arguments.hpp"
 
 #include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/graph/dot.hpp>
 #include <foldnorm/onnx/fold_model.hpp>
+#include <foldnorm/onnx/output.hpp>
 #include <foldnorm/onnx/report.hpp>
 
 #include <CLI/CLI.hpp>
 
-#include <algorithm>
+#include <cstdint>
 #include <exception>
 #include <filesystem>
 #include <iostream>
 #include <optional>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 
 namespace {
@@ -32,12 +35,14 @@ struct Options {
   std::string in, out, dot, report, target = "onnx";
   onnx_models::InputArguments inputs;  // of the certificate
   bool all = false, insert_centering = false, fold_affine = false, untie = false, correct_tied = false;
+  bool no_certificate = false, no_timing = false;
 
   OnnxFoldOptions fold() const {
     OnnxFoldOptions result;
     result.tied = untie ? TiedTables::untie : correct_tied || all ? TiedTables::correct : TiedTables::refuse;
     result.affine = fold_affine || all;
     result.insert_centering = insert_centering || all;
+    result.fold_slower = all;
     result.target = target == "onnxruntime" ? OnnxTarget::onnxruntime : OnnxTarget::onnx;
     return result;
   }
@@ -47,7 +52,8 @@ std::optional<int> read_command_line(Options& options, int argument_count, char*
   CLI::App app{"Folds the LayerNorms of an ONNX model into RMSNorms."};
   app.add_option("IN", options.in, "the model")->required();
   app.add_option("OUT", options.out, "where the folded model goes")->required();
-  app.add_flag("--all", options.all, "--insert-centering --fold-affine --correct-tied");
+  app.add_flag("--all", options.all,
+               "--insert-centering --fold-affine --correct-tied, and norms that are faster as they are");
   app.add_flag("--insert-centering", options.insert_centering,
                "insert centers where they free more norms than they are themselves");
   app.add_flag("--fold-affine", options.fold_affine, "also move gammas and betas into the layers that read them");
@@ -59,6 +65,8 @@ std::optional<int> read_command_line(Options& options, int argument_count, char*
       ->capture_default_str();
   app.add_option("--dot", options.dot, "write a drawing for Graphviz")->type_name("FILE");
   options.inputs.add_to(app);
+  app.add_flag("--no-certificate", options.no_certificate, "do not run the models: they are not compared, nor timed");
+  app.add_flag("--no-timing", options.no_timing, "do not time them");
   app.add_option("--report", options.report, "write the report to a file, too")->type_name("FILE");
   try {
     app.parse(argument_count, arguments);
@@ -73,49 +81,64 @@ std::optional<int> read_command_line(Options& options, int argument_count, char*
 constexpr double largest_rounding = 1e-3;
 
 // Both models on the same random inputs, if ONNX Runtime is there: a line for every output. False: they differ.
-bool certify(std::ostream& out, OnnxFile const& original, ::onnx::ModelProto const& folded,
+bool certify(std::ostream& out, onnx_models::LocatedModel const& original, onnx_models::LocatedModel const& folded,
              onnx_models::InputOptions const& inputs) {
-  if (!onnx_runtime::is_available()) {
-    out << "not certified: ONNX Runtime was not found (npm install --prefix build/npm --ignore-scripts "
-           "onnxruntime-node)\n";
-    return true;
-  }
-  try {
-    onnx_models::OnnxCertificate const certificate =
-        onnx_models::certify_onnx({original.model(), original.folder()}, {folded, original.folder()}, inputs);
-    out << certificate;
-    return certificate.largest_difference() <= largest_rounding;
-  } catch (std::exception const& error) {  // the original cannot be run on these inputs, or not by ONNX Runtime
-    out << "not certified: " << error.what() << '\n';
-    return true;
-  }
+  onnx_models::OnnxCertificate const certificate = onnx_models::certify_onnx(original, folded, inputs);
+  out << certificate;
+  return certificate.largest_difference() <= largest_rounding;
 }
 
-// Tensors that stay outside are named relative to the model, so that it has to stay where they are.
-void check_place(OnnxFile const& file, std::filesystem::path const& out) {
-  auto const& tensors = file.model().graph().initializer();
-  bool const has_external = std::any_of(tensors.begin(), tensors.end(), detail::is_external);
-  auto const folder = out.has_parent_path() ? out.parent_path() : ".";
-  if (has_external && !std::filesystem::equivalent(folder, file.folder())) {
-    throw onnx_error(file.name() + ": has tensors in other files of its folder: write the folded model there, too");
+// Of the model, with what it has outside.
+std::uint64_t bytes_of(OnnxFile const& file) {
+  std::uint64_t bytes = file.model().ByteSizeLong();
+  for (auto const* const tensor : detail::external_tensors(file.model())) {
+    bytes += detail::ExternalData(*tensor, file).find(std::nullopt).length;
   }
+  return bytes;
+}
+
+// False: the folded model computes something else.
+bool run_both(std::ostream& out, OnnxFile const& file, FoldedOnnx const& folded, std::filesystem::path const& folder,
+              Options const& options) {
+  constexpr std::uint64_t most_timed = 1 << 30;  // models are loaded five times for it
+  onnx_models::LocatedModel const original{file.model(), file.folder()}, changed{folded.model, folder};
+  char const* failing = "not certified: ";
+  try {
+    if (options.no_certificate) throw std::runtime_error("--no-certificate");
+    if (!onnx_runtime::is_available()) {
+      throw std::runtime_error(
+          "ONNX Runtime was not found (npm install --prefix build/npm --ignore-scripts onnxruntime-node)");
+    }
+    onnx_models::InputOptions const inputs = options.inputs.read();
+    if (!certify(out, original, changed, inputs)) return false;
+    failing = "not timed: ";
+    if (options.no_timing) throw std::runtime_error("--no-timing");
+    if (bytes_of(file) > most_timed) throw std::runtime_error("the model is larger than 1 GiB");
+    onnx_models::print_gain(out, onnx_models::time_fold(original, changed, inputs));
+  } catch (std::exception const& error) {  // the original cannot be run on these inputs, or not by ONNX Runtime
+    out << failing << error.what() << '\n';
+  }
+  return true;
 }
 
 int run(Options const& options) {
   OnnxFile const file(options.in);
-  check_place(file, options.out);
-  FoldedOnnx const folded = fold_onnx_model(file, options.fold());
+  OnnxOutput out(options.out, file);
+  FoldedOnnx folded = fold_onnx_model(file, options.fold(), out.data());
   std::ostringstream report;
   print_report(report, file, folded);
-  if (folded.changes() && !certify(report, file, folded.model, options.inputs.read())) {
-    std::cerr << report.str() << file.name() << ": the folded model computes something else\n";
-    return status_certificate;
+  if (!folded.left_alone.empty()) {
+    report << folded.left_alone.size() << " norms are kept that would be slower: --all folds them, too\n";
   }
-  AtomicFile out(options.out);
   if (folded.changes()) {
-    write_onnx_model(out, folded.model);
+    out.complete(folded.model);
+    if (!run_both(report, file, folded, out.folder(), options)) {
+      std::cerr << report.str() << file.name() << ": the folded model computes something else\n";
+      return status_certificate;
+    }
+    out.write(folded.model);
   } else {
-    file.copy_to(out);
+    out.copy();
   }
   auto const write = [](std::string const& path, std::string const& text) {
     if (path.empty()) return;

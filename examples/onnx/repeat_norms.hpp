@@ -15,11 +15,13 @@ namespace foldnorm::onnx_models {
 
 // Behind every norm follow `extra` more with its gamma, beta and eps, each of what the one before gave. Other values
 // come out, but all that is computed takes as long. (Not the same norm of the same value: those ONNX Runtime merges.)
-// Norms are the operators LayerNormalization, SimplifiedLayerNormalization and RMSNormalization; in primitives they are
-// not recognised. Returns how many there were.
+// Norms are the operators LayerNormalization, SimplifiedLayerNormalization and RMSNormalization, and the first two with
+// ONNX Runtime's Skip in front, which add a residual first; in primitives they are not recognised. Returns how many
+// there were.
 inline int repeat_norms(onnx::GraphProto& graph, int extra) {
-  static constexpr std::array<std::string_view, 3> norms{"LayerNormalization", "SimplifiedLayerNormalization",
-                                                         "RMSNormalization"};
+  static constexpr std::array<std::string_view, 5> norms{"LayerNormalization", "SimplifiedLayerNormalization",
+                                                         "RMSNormalization", "SkipLayerNormalization",
+                                                         "SkipSimplifiedLayerNormalization"};
   int count = 0;
   google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
   for (onnx::NodeProto& node : *graph.mutable_node()) {

@@ -59,7 +59,7 @@ TEST_CASE("fold_report: every reason has the word of the format") {
   std::string words;
   for (Reason const reason :
        {Reason::input, Reason::nonlinear, Reason::norm_affine, Reason::scale, Reason::grouped, Reason::feature_mix,
-        Reason::read_unforgiven, Reason::output, Reason::tied, Reason::dropout, Reason::unknown}) {
+        Reason::read_unforgiven, Reason::output, Reason::tied, Reason::dropout, Reason::unknown, Reason::left_alone}) {
     FoldReport report;
     report.norms = {keep("n", reason, "b")};
     words += printed(report);
@@ -67,7 +67,7 @@ TEST_CASE("fold_report: every reason has the word of the format") {
   CHECK(words ==
         "keep n input b\nkeep n nonlinear b\nkeep n norm_affine b\nkeep n scale b\nkeep n grouped b\n"
         "keep n feature_mix b\nkeep n read_unforgiven b\nkeep n output b\nkeep n tied b\nkeep n dropout b\n"
-        "keep n unknown b\n");
+        "keep n unknown b\nkeep n left_alone b\n");
 }
 
 TEST_CASE(

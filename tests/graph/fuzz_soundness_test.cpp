@@ -9,6 +9,7 @@
 #include <sstream>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "catch.hpp"
@@ -29,7 +30,7 @@ struct Tally {
        compositions = 0;
   long untied = 0, corrected = 0, folds_in_training = 0, folds_by_values = 0, ill_conditioned = 0, pruned = 0,
        idle_pruned = 0, malformed_in_another_order = 0, more_later = 0, affines = 0, moves = 0;
-  std::array<long, 11> reasons{};
+  std::array<long, 12> reasons{};
 };
 
 std::string printed(Tally const& t) {
@@ -163,6 +164,9 @@ std::string wrong_blame(Graph const& graph, foldnorm::Verdict const& norm, FoldO
       break;
     case Reason::unknown:
       break;
+    case Reason::left_alone:
+      right = options.leave_alone.contains(norm.norm) && refusal.blame == norm.norm;
+      break;
   }
   return right ? "" : "keep " + norm.name + ' ' + std::string(to_string(refusal.reason)) + ' ' + refusal.blame_name;
 }
@@ -255,8 +259,11 @@ std::string useless_centering(Graph const& graph, FoldReport const& report, Para
          std::to_string(part.end);
 }
 
-FoldReport find_again(FoldedModel const& folded, FoldOptions options) {
+FoldReport find_again(Graph const& original, FoldedModel const& folded, FoldOptions options) {
   if (options.parameters) options.parameters = &folded.parameters;
+  for (NodeId const norm : std::exchange(options.leave_alone, {})) {
+    options.leave_alone.insert(*folded.graph.find_node(original.node(norm).name));
+  }
   return find_foldable_norms(folded.graph, options);
 }
 // Once untied, a head has a weight of its own, which can be centered. Once moved, a gamma no longer stands in the way
@@ -308,14 +315,14 @@ std::string wrong_fold(Graph const& graph, FoldReport const& report, FoldOptions
   }
   // Twice equals once; where that is not promised, a few more folds come to an end and are as sound.
   FoldedModel last = folded;
-  FoldReport next = find_again(last, options);
+  FoldReport next = find_again(graph, last, options);
   if (changes_something(next)) {
     ++tally.more_later;
     if (!may_find_more(graph, report)) return "a second fold finds more:\n" + text(next);
     for (std::size_t round = 0; changes_something(next); ++round) {
       if (round > 4 + report.untied.size()) return "folds without end";
       last = fold_norms(last.graph, next, last.parameters);
-      next = find_again(last, options);
+      next = find_again(graph, last, options);
     }
     if (options.mode == FoldMode::inference) {  // a norm that folded first is an rms_norm like any other by now
       Difference found;
@@ -361,6 +368,14 @@ std::string wrong_graph(Sample const& sample, std::uint64_t seed, Tally& tally) 
     FoldOptions correct = untie;
     correct.tied = TiedTables::correct;
     tally.corrected += static_cast<long>(check("correct", correct, parameters).corrected.size());
+  }
+  if (seed % 8 == 1) {
+    FoldOptions some;
+    for (auto const& norm : report.norms) {
+      if (norm.folds() && random.chance(0.5)) some.leave_alone.insert(norm.norm);
+    }
+    FoldReport const fewer = check("leave_alone", some, parameters);
+    if (wrong.empty() && fewer.folds() + some.leave_alone.size() != report.folds()) wrong = "leave_alone: other folds";
   }
   Parameters special = parameters;
   make_special(graph, special, random);

@@ -180,8 +180,10 @@ class ModelBuilder {
 // A model as a file, folded.
 class FoldedTestModel {
  public:
-  explicit FoldedTestModel(::onnx::ModelProto const& model, OnnxFoldOptions const& options = {})
-      : file_(written(folder_, model)), folded(fold_onnx_model(file_, options)) {}
+  // Which norms fold is one thing, which of them are faster another: `leaves_slower`.
+  explicit FoldedTestModel(::onnx::ModelProto const& model, OnnxFoldOptions const& options = {},
+                           bool leaves_slower = false)
+      : file_(written(folder_, model)), folded(fold_onnx_model(file_, with_slower(options, !leaves_slower))) {}
 
   ::onnx::ModelProto const& original() const { return file_.model(); }
   std::string report() const {
@@ -196,6 +198,10 @@ class FoldedTestModel {
   }
 
  private:
+  static OnnxFoldOptions with_slower(OnnxFoldOptions options, bool folds) {
+    options.fold_slower = folds;
+    return options;
+  }
   static std::filesystem::path written(TemporaryFolder const& folder, ::onnx::ModelProto const& model) {
     write_bytes(folder / "model.onnx", model.SerializeAsString());
     return folder / "model.onnx";

@@ -59,6 +59,9 @@ class AtomicFile {
     if (::close(std::exchange(descriptor_, -1)) != 0) fail();
   }
 
+  // What has been written so far can be read there.
+  std::filesystem::path partial_path() const { return partial_; }
+
   // Closes it, and puts it in its place.
   void commit() {
     close();

@@ -18,6 +18,7 @@
 #include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/rounding.hpp>
 #include <foldnorm/core/types.hpp>
+#include <foldnorm/fold/float_fibres.hpp>
 #include <foldnorm/fold/interval.hpp>
 #include <foldnorm/fold/weight_layout.hpp>
 
@@ -98,10 +99,19 @@ double foldable_limit(Index outputs) {
 }
 
 template <class Scalar>
+std::span<Scalar> end_to_end(WeightLayout<Scalar> const& weight, Index fibre) {
+  return {weight.fibre(fibre), static_cast<std::size_t>(weight.outputs)};
+}
+
+template <class Scalar>
 void check_foldable_values(WeightLayout<Scalar> const& weight, double factor, char const* what,
                            double most = std::numeric_limits<double>::infinity()) {
   double const limit = std::min(most, foldable_limit<Scalar>(weight.outputs));
   for (Index f = 0; f < weight.fibres(); ++f) {
+    if constexpr (std::is_same_v<Scalar, float>) {
+      bool const is_plain = weight.output_stride == 1 && factor == 1 && limit == foldable_limit<float>(weight.outputs);
+      if (is_plain && are_within(end_to_end(weight, f), static_cast<float>(limit))) continue;
+    }
     for (Index i = 0; i < weight.outputs; ++i) {
       double const value = static_cast<double>(weight.fibre(f)[i * weight.output_stride]);
       if (!(std::abs(value) * factor <= limit)) {
@@ -125,10 +135,26 @@ inline void check_parts(std::span<Interval const> parts, Index outputs) {
   }
 }
 
+template <class Value>
+std::span<Value> part_of(std::span<Value> fibre, Interval const& part) {
+  return fibre.subspan(static_cast<std::size_t>(part.begin), static_cast<std::size_t>(part.end - part.begin));
+}
+
 // fibre <- (I - Q) (factors .* fibre + shifts), Q the mean over each part. Empty factors are ones, empty shifts zeros.
 template <class Scalar>
 void center_fibres(WeightLayout<Scalar> const& weight, std::span<double const> factors, std::span<double const> shifts,
                    std::span<Interval const> parts) {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    if (weight.output_stride == 1 && factors.empty() && shifts.empty()) {
+      for (Index f = 0; f < weight.fibres(); ++f) {
+        for (Interval const& part : parts) {
+          std::span<float> const values = part_of(end_to_end(weight, f), part);
+          center_floats(values, measure_floats<false>(values));
+        }
+      }
+      return;
+    }
+  }
   std::vector<double> fibre(static_cast<std::size_t>(weight.outputs));
   for (Index f = 0; f < weight.fibres(); ++f) {
     Scalar* const stored = weight.fibre(f);
@@ -136,14 +162,34 @@ void center_fibres(WeightLayout<Scalar> const& weight, std::span<double const> f
       double const value = static_cast<double>(stored[static_cast<Index>(i) * weight.output_stride]);
       fibre[i] = (factors.empty() ? value : factors[i] * value) + (shifts.empty() ? 0.0 : shifts[i]);
     }
-    for (Interval const& part : parts) {
-      center_part<Scalar>(std::span(fibre).subspan(static_cast<std::size_t>(part.begin),
-                                                   static_cast<std::size_t>(part.end - part.begin)));
-    }
+    for (Interval const& part : parts) center_part<Scalar>(part_of(std::span(fibre), part));
     for (std::size_t i = 0; i < fibre.size(); ++i) {
       stored[static_cast<Index>(i) * weight.output_stride] = round_once<Scalar>(fibre[i]);
     }
   }
+}
+
+// Checks all values, and then centers them. Of floats that lie end to end the check takes the sums, too: a large weight
+// then comes from memory twice, and is as fast as that.
+template <class Scalar>
+void check_and_center(WeightLayout<Scalar> const& weight, std::span<Interval const> parts) {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    if (weight.output_stride == 1 && parts.size() == 1 && parts[0] == Interval{0, weight.outputs}) {
+      auto const limit = static_cast<float>(foldable_limit<float>(weight.outputs));
+      std::vector<FloatSum> sums(static_cast<std::size_t>(weight.fibres()));
+      bool fit = true;
+      for (std::size_t f = 0; f < sums.size(); ++f) {
+        sums[f] = measure_floats<false>(end_to_end(weight, static_cast<Index>(f)));
+        fit = fit && sums[f].largest <= limit;
+      }
+      for (std::size_t f = 0; fit && f < sums.size(); ++f) {
+        center_floats(end_to_end(weight, static_cast<Index>(f)), sums[f]);
+      }
+      if (fit) return;
+    }
+  }
+  check_foldable_values(weight, 1, "fold_centering: weight");
+  center_fibres(weight, {}, {}, parts);
 }
 
 inline std::span<double const> span_of(ConstVectorRef<double> const& values) {
@@ -185,17 +231,15 @@ bool is_centered(W const& weight, double tolerance = detail::unit_roundoff<typen
 // Centers the output of a layer without a bias: y = W x.
 template <class Scalar>
 void fold_centering(WeightLayout<Scalar> const& weight) {
-  detail::check_foldable_values(weight, 1, "fold_centering: weight");
   Interval const all{0, weight.outputs};
-  if (weight.outputs > 0) detail::center_fibres(weight, {}, {}, std::span(&all, 1));
+  if (weight.outputs > 0) detail::check_and_center(weight, std::span(&all, 1));
 }
 
 // ... of only these parts of the outputs, each by itself: for norms that work on groups of features.
 template <class Scalar>
 void fold_centering(WeightLayout<Scalar> const& weight, std::span<Interval const> parts) {
   detail::check_parts(parts, weight.outputs);
-  detail::check_foldable_values(weight, 1, "fold_centering: weight");
-  detail::center_fibres(weight, {}, {}, parts);
+  detail::check_and_center(weight, parts);
 }
 
 // Centers the output of y = W x + b on these parts. `bias` is a vector of the outputs, a row or a column.

@@ -87,7 +87,8 @@ class AffineMoves {
       }
       if (node.op == Operator::layer_norm || node.op == Operator::rms_norm) {
         ParameterId const gamma = node.parameter(Key::gamma), beta = node.parameter(Key::beta);
-        if (!gamma.present() && !beta.present()) continue;
+        bool const is_neutral = values.is_one(gamma, node.features) && values.is_zero(beta, 0, node.features);
+        if (is_neutral) continue;  // absent, or what a norm keeps that has to have them
         carried[n] = verdicts_.size();
         verdicts_.push_back({id, node.name, {}, !values.is_zero(beta, 0, node.features), std::nullopt});
       }

@@ -35,7 +35,8 @@ class FoldFacts {
   FoldFacts(Graph const& graph, FoldOptions const& options)
       : graph_(graph),
         options_(options),
-        values_(graph, options.mode == FoldMode::training ? nullptr : options.parameters),
+        values_(options.mode == FoldMode::training ? KnownValues(graph, nullptr)
+                                                   : KnownValues(graph, options.parameters, options.is_centered)),
         readers_(graph),
         flow_(graph.nodes().size()),
         partner_(graph.nodes().size()),
@@ -71,8 +72,11 @@ class FoldFacts {
     return pull(graph_, graph_.node(use.node), use.operand, flow_of(use.node), tolerated(use.node));
   }
 
-  // Do the intervals of a norm's input cover each of its groups exactly?
+  bool is_left_alone(NodeId norm) const { return options_.leave_alone.contains(norm); }
+
+  // Do the intervals of a norm's input cover each of its groups exactly, and is the norm to be changed?
   bool folds(NodeId norm) const {
+    if (is_left_alone(norm)) return false;
     Node const& node = graph_.node(norm);
     Index const length = node.features / groups_of(node);
     for (Index begin = 0; begin < node.features; begin += length) {

@@ -2,11 +2,15 @@
 // foldnorm/graph/fold_options.hpp -- what find_foldable_norms may take for granted, and what it may change.
 #pragma once
 
+#include <foldnorm/graph/node.hpp>
 #include <foldnorm/graph/parameters.hpp>
 #include <foldnorm/graph/placement_costs.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <set>
+#include <string>
 
 namespace foldnorm::inline FOLDNORM_ABI {
 
@@ -29,6 +33,11 @@ struct FoldOptions {
   bool affine = false;
   // Also insert center nodes where they free norms worth more than they cost.
   std::optional<PlacementCosts> insert_centering = {};
+  // Of a parameter that `parameters` has not: is each of its columns known to sum to zero? For weights that are read
+  // when they are asked for. Inference only.
+  std::function<bool(std::string const&)> is_centered = {};
+  // layer_norms that are to stay as they are, whatever else folds: nothing is centered for them.
+  std::set<NodeId> leave_alone = {};
 };
 
 }  // namespace foldnorm::inline FOLDNORM_ABI

@@ -39,13 +39,14 @@ enum class Reason : std::uint8_t {
   output,           // the producer could be centered, but this output (or unread value) would see the shift
   tied,             // the other use of a shared parameter that does not allow it
   dropout,          // training mode: an elementwise dropout lies between
-  unknown           // an operator without a rule
+  unknown,          // an operator without a rule
+  left_alone        // FoldOptions::leave_alone
 };
 
 constexpr std::string_view to_string(Reason reason) {
-  constexpr std::array<std::string_view, 11> words{"input",   "nonlinear",   "norm_affine",     "scale",
+  constexpr std::array<std::string_view, 12> words{"input",   "nonlinear",   "norm_affine",     "scale",
                                                    "grouped", "feature_mix", "read_unforgiven", "output",
-                                                   "tied",    "dropout",     "unknown"};
+                                                   "tied",    "dropout",     "unknown",         "left_alone"};
   return words[static_cast<std::size_t>(reason)];
 }
 

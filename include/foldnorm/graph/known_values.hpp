@@ -9,7 +9,9 @@
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/parameters.hpp>
 
+#include <functional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -17,8 +19,12 @@ namespace foldnorm::detail {
 
 class KnownValues {
  public:
-  // `parameters` may be null: then no values are known. Neither argument is owned.
-  KnownValues(Graph const& graph, Parameters const* parameters) : graph_(graph), parameters_(parameters) {}
+  using IsCentered = std::function<bool(std::string const&)>;
+
+  // `parameters` may be null: then no values are known. `is_centered`, which may be empty, knows of others whether they
+  // are. Graph and parameters are not owned.
+  KnownValues(Graph const& graph, Parameters const* parameters, IsCentered is_centered = {})
+      : graph_(graph), parameters_(parameters), is_centered_(std::move(is_centered)) {}
 
   // Equal on all of [begin, end)? An absent parameter is.
   bool is_uniform(ParameterId id, Index begin, Index end) const {
@@ -37,9 +43,20 @@ class KnownValues {
   bool is_zero(ParameterId id, Index begin, Index end) const {
     return is_uniform(id, begin, end) && has_zero_sum(id, begin, end);
   }
+  // All ones? An absent parameter's are.
+  bool is_one(ParameterId id, Index count) const {
+    return !id.present() || known(id, [&](auto const& value) {
+      Index i = 0;
+      while (i < count && static_cast<double>(value(i, 0)) == 1) ++i;
+      return i == count;
+    });
+  }
   // Does every column of each of these sum to zero?
   bool are_centered(std::vector<ParameterId> const& ids) const {
     for (ParameterId const id : ids) {
+      std::string const& name = graph_.parameter(id).name;
+      bool const is_elsewhere = is_centered_ && !(parameters_ && parameters_->contains(name));
+      if (is_elsewhere && is_centered_(name)) continue;
       if (!known(id, [](auto const& value) { return is_centered(value); })) return false;
     }
     return true;
@@ -62,6 +79,7 @@ class KnownValues {
 
   Graph const& graph_;
   Parameters const* parameters_;
+  IsCentered is_centered_;
 };
 
 }  // namespace foldnorm::detail

@@ -40,7 +40,7 @@ class NeededPlaces {
     for (std::size_t n = 0; n < graph.nodes().size(); ++n) {
       Node const& node = graph.nodes()[n];
       NodeId const id{static_cast<std::int32_t>(n)};
-      if (node.op != Operator::layer_norm) continue;
+      if (node.op != Operator::layer_norm || facts.is_left_alone(id)) continue;
       if (facts.folds(id)) {
         kept_.push_back(needed_by_norm(graph, id));
         continue;

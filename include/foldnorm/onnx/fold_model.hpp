@@ -8,15 +8,21 @@
 
 #include <foldnorm/core/errors.hpp>
 #include <foldnorm/graph/find_foldable_norms.hpp>
-#include <foldnorm/graph/fold_norms.hpp>
 #include <foldnorm/graph/fold_report.hpp>
+#include <foldnorm/graph/known_values.hpp>
+#include <foldnorm/onnx/external_writer.hpp>
 #include <foldnorm/onnx/infer_shapes.hpp>
+#include <foldnorm/onnx/network_weights.hpp>
 #include <foldnorm/onnx/rewrite.hpp>
+#include <foldnorm/onnx/slower_norms.hpp>
 #include <foldnorm/onnx/to_graph.hpp>
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <map>
 #include <ostream>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -27,13 +33,15 @@ struct OnnxFoldOptions {
   TiedTables tied = TiedTables::refuse;
   bool affine = false;            // move gammas and betas into the layers that read them, too
   bool insert_centering = false;  // insert centers where they free more norms than they are themselves
+  bool fold_slower = false;       // fold norms, too, that are faster as they are (slower_norms.hpp)
   OnnxTarget target = OnnxTarget::onnx;
 };
 
 struct FoldedOnnx {
   OnnxNetwork network;
   FoldReport report;
-  ::onnx::ModelProto model;  // where something changes
+  std::map<NodeId, std::string> left_alone;  // norms that would fold and are faster as they are, and why
+  ::onnx::ModelProto model;                  // where something changes
 
   std::size_t folds() const { return report.folds(); }
   std::size_t norms() const { return report.norms.size() + network.refused.size(); }
@@ -53,23 +61,58 @@ inline PlacementCosts onnx_placement_costs(OnnxNetwork const& network, OnnxShape
   return costs;
 }
 
+// Of the norms that fold, those that are faster as they are. Whatever else folds, moves or is centered may hang on
+// them, so that the analysis begins again without them, until there are none.
+inline void leave_slower_norms_alone(FoldedOnnx& result, FoldOptions& fold, OnnxTarget target, std::int64_t opset) {
+  Graph const& graph = result.network.graph;
+  KnownValues const values(graph, &result.network.parameters);
+  for (bool is_done = false; !is_done;) {
+    std::set<NodeId> keep_beta;
+    for (auto const& [id, norm] : result.network.norms) {
+      Node const& node = graph.node(id);
+      if (!values.is_zero(node.parameter(Key::beta), 0, node.features)) keep_beta.insert(id);
+    }
+    for (AffineVerdict const& affine : result.report.affines) {
+      if (affine.moves()) keep_beta.erase(affine.norm);
+    }
+    is_done = true;
+    for (Verdict const& verdict : result.report.norms) {
+      if (!verdict.folds()) continue;
+      char const* const why =
+          why_slower(result.network.norms.at(verdict.norm), result.network.origin(verdict.norm).axis,
+                     keep_beta.contains(verdict.norm), target, opset);
+      if (!why) continue;
+      result.left_alone.emplace(verdict.norm, why);
+      fold.leave_alone.insert(verdict.norm);
+      is_done = false;
+    }
+    if (!is_done) result.report = find_foldable_norms(graph, fold);
+  }
+}
+
 }  // namespace detail
 
-// Throws onnx_error as to_graph does, and where a value to be changed is no finite number.
-inline FoldedOnnx fold_onnx_model(OnnxFile const& file, OnnxFoldOptions const& options = {}) {
-  FoldedOnnx result{to_graph(file), {}, {}};
+// Where tensors lie outside of the model and change, they go to `data`, if given, else they come into the model.
+// Throws onnx_error as to_graph does, and where a value to be changed is no finite number; what the writer throws.
+inline FoldedOnnx fold_onnx_model(OnnxFile const& file, OnnxFoldOptions const& options = {},
+                                  ExternalWriter* data = nullptr) {
+  FoldedOnnx result{to_graph(file), {}, {}, {}};
+  OnnxIndex const index(file);
+  OnnxShapes const shapes(file, index);
+  NetworkWeights weights(file, index, result.network);
   FoldOptions fold;
   fold.tied = options.tied;
   fold.affine = options.affine;
   fold.parameters = &result.network.parameters;
-  OnnxIndex const index(file);
-  OnnxShapes const shapes(file, index);
+  fold.is_centered = [&](std::string const& name) { return weights.are_centered(name); };
   if (options.insert_centering) fold.insert_centering = detail::onnx_placement_costs(result.network, shapes);
   result.report = find_foldable_norms(result.network.graph, fold);
+  if (!options.fold_slower) {
+    detail::leave_slower_norms_alone(result, fold, options.target, standard_opset(file.model()));
+  }
   if (!result.changes()) return result;
   try {
-    FoldedModel const folded = fold_norms(result.network.graph, result.report, result.network.parameters);
-    result.model = rewrite_model(file, result.network, result.report, folded, options.target);
+    result.model = rewrite_model(file, result.network, result.report, options.target, data);
   } catch (std::invalid_argument const& error) {
     detail::raise<onnx_error>(file.name() + ": " + error.what());
   }

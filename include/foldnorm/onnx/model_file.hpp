@@ -79,7 +79,8 @@ class OnnxFile {
     std::uint64_t const size = std::filesystem::file_size(path_, error);
     if (error) fail("its size is unknown: " + error.message());
     if (size > most_model_bytes) {
-      fail(std::to_string(size) + " bytes, expected at most " + std::to_string(most_model_bytes));
+      fail(std::to_string(size) + " bytes, expected at most " + std::to_string(most_model_bytes) +
+           ": larger models keep their tensors in other files (external data)");
     }
     std::string bytes(size, '\0');
     stream.read(bytes.data(), static_cast<std::streamsize>(size));
@@ -91,11 +92,21 @@ class OnnxFile {
   ::onnx::ModelProto model_;
 };
 
+// The opset of ONNX's own operators that a model imports; 1 if it says none.
+inline std::int64_t standard_opset(::onnx::ModelProto const& model) {
+  std::int64_t opset = 1;
+  for (auto const& import : model.opset_import()) {
+    if (import.domain().empty() || import.domain() == "ai.onnx") opset = import.version();
+  }
+  return opset;
+}
+
 // Throws std::runtime_error if the model is larger than protocol buffers allow, or as AtomicFile does.
 inline void write_onnx_model(AtomicFile& out, ::onnx::ModelProto const& model) {
   if (model.ByteSizeLong() > most_model_bytes) {
     detail::raise<std::runtime_error>("a model of " + std::to_string(model.ByteSizeLong()) +
-                                      " bytes, expected at most " + std::to_string(most_model_bytes));
+                                      " bytes, expected at most " + std::to_string(most_model_bytes) +
+                                      ": larger models keep their tensors in other files (external data)");
   }
   out.write(model.SerializeAsString());
 }

@@ -52,7 +52,7 @@ struct OnnxRefusal {
 
 struct OnnxNetwork {
   Graph graph;                                                // to be analysed; it need not be evaluable
-  Parameters parameters;                                      // the values of all its parameters
+  Parameters parameters;                                      // values of its vectors; weights stay in the file
   std::map<std::string, OnnxParameter, std::less<>> sources;  // by parameter
   std::vector<OnnxOrigin> origins;                            // by node of the layer graph
   std::map<NodeId, OnnxLayer> layers;

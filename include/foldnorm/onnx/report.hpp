@@ -51,6 +51,8 @@ inline void print_report(std::ostream& out, OnnxFile const& file, FoldedOnnx con
   for (Verdict const& norm : report.norms) {
     if (norm.folds()) {
       out << "fold " << text(norm.norm) << '\n';
+    } else if (norm.refusal->reason == Reason::left_alone) {
+      out << "keep " << text(norm.norm) << ": " << folded.left_alone.at(norm.norm) << '\n';
     } else {
       out << "keep " << text(norm.norm) << ": " << to_string(norm.refusal->reason) << ": " << text(norm.refusal->blame)
           << '\n';

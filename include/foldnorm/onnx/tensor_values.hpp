@@ -15,22 +15,20 @@
 #include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/graph/parameters.hpp>
-#include <foldnorm/onnx/external_data.hpp>
+#include <foldnorm/onnx/external_writer.hpp>
 #include <foldnorm/onnx/model_file.hpp>
+#include <foldnorm/onnx/tensor_elements.hpp>
 
-#include <bit>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <limits>
-#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
 namespace foldnorm::inline FOLDNORM_ABI {
-
-static_assert(std::endian::native == std::endian::little, "ONNX tensors are read and written as they lie in memory");
 
 struct OnnxLayout {
   Index rows = 0;
@@ -39,133 +37,95 @@ struct OnnxLayout {
   Index kernel = 1;  // taps of one input, neighbours in the tensor; in the matrix, column t * inputs + c is input c's t
 
   Index columns() const { return outer * inner; }
-  // Where the entry of this row and column lies in the tensor.
-  Index place(Index row, Index column) const {
-    Index const inputs = columns() / kernel;
-    Index const fibre = kernel == 1 ? column : column % inputs * kernel + column / inputs;
-    return (fibre / inner * rows + row) * inner + fibre % inner;
-  }
   bool operator==(OnnxLayout const&) const = default;
 };
 
-// The elements that a tensor's shape says; empty if an axis is negative, or they are more than a file can hold.
-inline std::optional<std::uint64_t> element_count(::onnx::TensorProto const& tensor) {
-  constexpr auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / sizeof(double);
-  std::uint64_t count = 1;
-  for (std::int64_t const length : tensor.dims()) {
-    if (length < 0) return std::nullopt;
-    auto const factor = static_cast<std::uint64_t>(length);
-    if (factor != 0 && count > most / factor) return std::nullopt;
-    count *= factor;
-  }
-  return count;
-}
-
-// Calls use(Scalar()) for the scalar of a tensor that weights can have. False, and no call, for every other type.
-template <class Use>
-bool with_onnx_scalar(std::int32_t data_type, Use use) {
-  switch (data_type) {
-    case ::onnx::TensorProto::FLOAT:
-      return use(float()), true;
-    case ::onnx::TensorProto::DOUBLE:
-      return use(double()), true;
-    case ::onnx::TensorProto::FLOAT16:
-      return use(Eigen::half()), true;
-    case ::onnx::TensorProto::BFLOAT16:
-      return use(Eigen::bfloat16()), true;
-    default:
-      return false;
-  }
-}
-inline bool is_weight_type(std::int32_t data_type) {
-  return with_onnx_scalar(data_type, [](auto) {});
-}
-
 namespace detail {
 
-[[noreturn]] inline void fail_tensor(::onnx::TensorProto const& tensor, OnnxFile const& file, std::string const& what) {
-  detail::raise<onnx_error>(file.name() + ": tensor " + printable(tensor.name()) + ": " + what);
+// Calls visit(place in the matrix, place in the tensor) for every entry, in tiles that keep both ends of a
+// transposition in the cache. Both places count from 0, the matrix's down its columns.
+template <class Visit>
+void for_each_place(OnnxLayout const& layout, Visit visit) {
+  constexpr Index tile = 32;
+  Index const inputs = layout.columns() / layout.kernel;
+  for (Index outer = 0; outer < layout.outer; ++outer) {
+    for (Index first_row = 0; first_row < layout.rows; first_row += tile) {
+      for (Index first = 0; first < layout.inner; first += tile) {
+        for (Index row = first_row; row < std::min(first_row + tile, layout.rows); ++row) {
+          for (Index inner = first; inner < std::min(first + tile, layout.inner); ++inner) {
+            Index const fibre = outer * layout.inner + inner;
+            Index const column = layout.kernel == 1 ? fibre : fibre % layout.kernel * inputs + fibre / layout.kernel;
+            visit(column * layout.rows + row, (outer * layout.rows + row) * layout.inner + inner);
+          }
+        }
+      }
+    }
+  }
 }
 
-// The elements, row-major. What the file claims is held against what it has before anything is allocated.
-template <class Scalar>
-Vector<Scalar> tensor_elements(::onnx::TensorProto const& tensor, OnnxFile const& file) {
-  auto const count = element_count(tensor);
-  if (!count) fail_tensor(tensor, file, "a shape that no tensor can have");
-  std::uint64_t const bytes = *count * sizeof(Scalar);
-  auto const check = [&](std::uint64_t has, std::uint64_t expected, char const* what) {
-    if (has == expected) return;
-    fail_tensor(tensor, file, std::to_string(has) + what + ", expected " + std::to_string(expected) + " by its shape");
-  };
-  Vector<Scalar> result;
-  auto const take = [&](std::string const& from) {
-    check(from.size(), bytes, " bytes");
-    result.resize(static_cast<Index>(*count));
-    if (bytes > 0) std::memcpy(result.data(), from.data(), bytes);
-  };
-  auto const convert = [&](auto const& from, auto element) {
-    check(static_cast<std::uint64_t>(from.size()), *count, " elements");
-    result.resize(static_cast<Index>(*count));
-    for (Index i = 0; i < result.size(); ++i) result[i] = element(from.Get(static_cast<int>(i)));
-  };
-  if (is_external(tensor)) {
-    take(external_bytes(tensor, bytes, file));
-  } else if (tensor.has_raw_data()) {
-    take(tensor.raw_data());
-  } else if constexpr (std::is_same_v<Scalar, float>) {
-    convert(tensor.float_data(), [](float x) { return x; });
-  } else if constexpr (std::is_same_v<Scalar, double>) {
-    convert(tensor.double_data(), [](double x) { return x; });
-  } else {
-    convert(tensor.int32_data(), [](std::int32_t x) { return std::bit_cast<Scalar>(static_cast<std::uint16_t>(x)); });
-  }
-  return result;
-}
+// The matrix's entries lie in the tensor as they lie in the matrix.
+inline bool lies_alike(OnnxLayout const& layout) { return layout.inner == 1 && layout.kernel == 1; }
 
 }  // namespace detail
 
-// The tensor as a matrix of its own type, bit for bit. Throws onnx_error that names file and tensor: a shape that
-// overflows, or holds other than the layout's number of elements; data that are missing, of another size, or external
-// and out of bounds; a type that is no weight's.
-inline ParameterValue read_tensor(::onnx::TensorProto const& tensor, OnnxLayout const& layout, OnnxFile const& file) {
-  ParameterValue value;
+// Throws onnx_error that names file and tensor: a shape that overflows, or holds other than the layout's number of
+// elements; data that are missing, of another size, or external and out of bounds; a type that is no weight's. Reads
+// and allocates nothing.
+inline void check_tensor(::onnx::TensorProto const& tensor, OnnxLayout const& layout, OnnxFile const& file) {
   bool const known = with_onnx_scalar(tensor.data_type(), [&]<class Scalar>(Scalar) {
-    Vector<Scalar> const elements = detail::tensor_elements<Scalar>(tensor, file);
-    if (elements.size() != layout.rows * layout.columns()) {
-      detail::fail_tensor(
-          tensor, file,
-          std::to_string(elements.size()) + " elements, expected " + std::to_string(layout.rows * layout.columns()));
-    }
+    auto const count = detail::checked_count<Scalar>(tensor, file);
+    auto const expected = static_cast<std::uint64_t>(layout.rows * layout.columns());
+    if (count == expected) return;
+    detail::fail_tensor(tensor, file, std::to_string(count) + " elements, expected " + std::to_string(expected));
+  });
+  if (!known) detail::fail_tensor(tensor, file, "is of a type that weights do not have");
+}
+
+// The tensor as a matrix of its own type, bit for bit. Throws as check_tensor does. Takes the memory of the matrix, and
+// where it lies in another order as much again meanwhile.
+inline ParameterValue read_tensor(::onnx::TensorProto const& tensor, OnnxLayout const& layout, OnnxFile const& file) {
+  check_tensor(tensor, layout, file);
+  ParameterValue value;
+  with_onnx_scalar(tensor.data_type(), [&]<class Scalar>(Scalar) {
     Matrix<Scalar> matrix(layout.rows, layout.columns());
-    for (Index j = 0; j < matrix.cols(); ++j) {
-      for (Index i = 0; i < matrix.rows(); ++i) matrix(i, j) = elements[layout.place(i, j)];
+    auto const count = static_cast<std::uint64_t>(matrix.size());
+    if (detail::lies_alike(layout)) {
+      detail::read_elements(tensor, file, matrix.data(), count);
+    } else {
+      Vector<Scalar> elements(matrix.size());
+      detail::read_elements(tensor, file, elements.data(), count);
+      detail::for_each_place(layout, [&](Index to, Index from) { matrix.data()[to] = elements.data()[from]; });
     }
     value = std::move(matrix);
   });
-  if (!known) detail::fail_tensor(tensor, file, "is of a type that weights do not have");
   return value;
 }
 
-// New values in the tensor's own storage: raw, or its typed field. One that was external becomes raw, in the model.
-// Preconditions (ours): the type is the tensor's, the size the layout's.
-inline void store_tensor(::onnx::TensorProto& tensor, OnnxLayout const& layout, ParameterValue const& value) {
+// New values in the tensor's own storage: raw, its typed field, or, of one that is outside, in `data`; without that,
+// they come into the model, raw. Preconditions (ours): the type is the tensor's, the size the layout's.
+inline void store_tensor(::onnx::TensorProto& tensor, OnnxLayout const& layout, ParameterValue const& value,
+                         ExternalWriter* data = nullptr) {
   std::visit(
       [&]<class Scalar>(Matrix<Scalar> const& matrix) {
-        Vector<Scalar> elements(matrix.size());
-        for (Index j = 0; j < matrix.cols(); ++j) {
-          for (Index i = 0; i < matrix.rows(); ++i) elements[layout.place(i, j)] = matrix(i, j);
+        Vector<Scalar> moved;
+        if (!detail::lies_alike(layout)) {
+          moved.resize(matrix.size());
+          detail::for_each_place(layout, [&](Index from, Index to) { moved.data()[to] = matrix.data()[from]; });
         }
-        if (tensor.has_raw_data() || detail::is_external(tensor)) {
-          auto const bytes = static_cast<std::size_t>(elements.size()) * sizeof(Scalar);
-          tensor.mutable_raw_data()->assign(reinterpret_cast<char const*>(elements.data()), bytes);
+        std::span<Scalar const> const elements(moved.size() > 0 ? moved.data() : matrix.data(),
+                                               static_cast<std::size_t>(matrix.size()));
+        auto const bytes = std::as_bytes(elements);
+        if (detail::is_external(tensor) && data) return data->put(tensor, bytes);
+        if (detail::is_external(tensor) || tensor.has_raw_data()) {
+          tensor.mutable_raw_data()->assign(reinterpret_cast<char const*>(bytes.data()), bytes.size());
           if (detail::is_external(tensor)) tensor.clear_data_location(), tensor.clear_external_data();
           return;
         }
-        for (Index i = 0; i < elements.size(); ++i) {
-          int const k = static_cast<int>(i);
-          if constexpr (std::is_same_v<Scalar, float>) tensor.set_float_data(k, elements[i]);
-          if constexpr (std::is_same_v<Scalar, double>) tensor.set_double_data(k, elements[i]);
-          if constexpr (sizeof(Scalar) == 2) tensor.set_int32_data(k, std::bit_cast<std::uint16_t>(elements[i]));
+        for (int k = 0; k < static_cast<int>(elements.size()); ++k) {
+          auto const element = detail::to_field(elements[static_cast<std::size_t>(k)]);
+          if constexpr (std::is_same_v<Scalar, float>) tensor.set_float_data(k, element);
+          if constexpr (std::is_same_v<Scalar, double>) tensor.set_double_data(k, element);
+          if constexpr (sizeof(Scalar) == 2) tensor.set_int32_data(k, element);
         }
       },
       value);

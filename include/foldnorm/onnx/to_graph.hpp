@@ -173,8 +173,8 @@ inline OnnxNetwork build_network(OnnxFile const& file) {
 
 // Throws onnx_error for a graph that is none (OnnxIndex), tensors that are malformed or lie where they may not
 // (read_tensor), training, an opset before 7, a norm whose epsilon is negative or not finite, and operators that break
-// ONNX's rules in a way that the layer graph cannot hold. Takes the memory of all tensors that are parameters, and time
-// linear in the model.
+// ONNX's rules in a way that the layer graph cannot hold. Weights and tables are not read (read_parameter). Time linear
+// in the model.
 inline OnnxNetwork to_graph(OnnxFile const& file) {
   try {
     return detail::build_network(file);

@@ -11,6 +11,7 @@
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/parameters.hpp>
 #include <foldnorm/graph/token_counts.hpp>
+#include <foldnorm/onnx/external_writer.hpp>
 #include <foldnorm/onnx/model_builder.hpp>
 #include <foldnorm/onnx/model_file.hpp>
 #include <foldnorm/onnx/operator_forms.hpp>
@@ -88,49 +89,23 @@ inline onnx::ModelProto onnx_model(Graph const& graph, Parameters const& paramet
   return std::move(builder).take();
 }
 
-namespace detail {
-
-// Moves the bytes of initializers of at least this size to the file, which lies beside the model under this name.
-inline void move_initializers(onnx::ModelProto& model, AtomicFile& data, std::string const& name, std::size_t bytes) {
-  constexpr std::size_t page = 4096;  // so that the file can be mapped
-  std::size_t end = 0;
-  for (onnx::TensorProto& tensor : *model.mutable_graph()->mutable_initializer()) {
-    std::size_t const size = tensor.raw_data().size();
-    if (size < bytes || size == 0) continue;
-    std::size_t const begin = (end + page - 1) / page * page;
-    data.write(std::string(begin - end, '\0'));
-    data.write(tensor.raw_data());
-    end = begin + size;
-    tensor.clear_raw_data();
-    tensor.set_data_location(onnx::TensorProto::EXTERNAL);
-    for (auto const& [key, value] : {std::pair<char const*, std::string>{"location", name},
-                                     {"offset", std::to_string(begin)},
-                                     {"length", std::to_string(size)}}) {
-      onnx::StringStringEntryProto& entry = *tensor.add_external_data();
-      entry.set_key(key);
-      entry.set_value(value);
-    }
-  }
-}
-
-}  // namespace detail
-
 // Writes a model whose initializers hold their bytes, as onnx_model returns it. With `external_from`, initializers of
 // at least so many bytes go to a file of their own, PATH.data, which the model names relative to itself. Both are there
 // in full, or as they were. Throws std::runtime_error for a model of 2 GB or more, which the format needs external data
 // for, and if writing fails.
 inline void write_onnx_model(std::filesystem::path const& path, onnx::ModelProto model,
                              std::optional<std::size_t> external_from = {}) {
-  std::optional<AtomicFile> data;
-  if (external_from) {
-    std::filesystem::path const data_path = path.string() + ".data";
-    data.emplace(data_path);
-    detail::move_initializers(model, *data, data_path.filename().string(), *external_from);
+  ExternalWriter data(path);
+  for (onnx::TensorProto& tensor : *model.mutable_graph()->mutable_initializer()) {
+    std::size_t const bytes = tensor.raw_data().size();
+    if (external_from && bytes >= *external_from && bytes > 0) data.move_out(tensor);
   }
+  data.finish(model);
   AtomicFile file(path);
   write_onnx_model(file, model);
   file.close();
-  if (data) data->commit();
+  data.close();
+  data.commit();
   file.commit();
 }
 

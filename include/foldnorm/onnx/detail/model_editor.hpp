@@ -27,9 +27,7 @@ class ModelEditor {
       : index_(index), model_(file.model()), places_(static_cast<std::size_t>(index.size()) + 1) {
     collect_names(index.graph());
     find_nodes(*model_.mutable_graph(), index.graph());
-    for (auto const& import : model_.opset_import()) {
-      if (import.domain().empty() || import.domain() == "ai.onnx") opset_ = import.version();
-    }
+    opset_ = standard_opset(model_);
     for (int n = 0; n < index.size(); ++n) {
       for (auto const& input : index.node(n).input()) read_before_.insert(input);
     }
@@ -91,11 +89,14 @@ class ModelEditor {
     return node;
   }
 
+  // Are there initializers that are no inputs?
+  bool has_initializers() const { return model_.ir_version() >= 4; }
+
   // A new constant, by a name like this: an initializer, or where those had to be inputs a Constant node.
   std::string add_constant(std::string const& base, ::onnx::TensorProto tensor) {
     std::string const name = fresh_value(base);
     tensor.set_name(name);
-    if (model_.ir_version() >= 4) {
+    if (has_initializers()) {
       *model_.mutable_graph()->add_initializer() = std::move(tensor);
       return name;
     }

@@ -292,7 +292,10 @@ class NetworkBuilder {
     for (ParameterDescription const& parameter : parameters) {
       OnnxParameter const& source = network.sources.at(parameter.name);
       if (source.tensor.empty()) continue;
-      network.parameters.set(parameter.name, read_tensor(*index.constant(source.tensor), source.layout, file));
+      auto const& tensor = *index.constant(source.tensor);
+      check_tensor(tensor, source.layout, file);
+      bool const is_vector = known_.at(source.tensor).kind == Kind::vector;
+      if (is_vector) network.parameters.set(parameter.name, read_tensor(tensor, source.layout, file));
       if (uses_taken_[source.tensor] != index.uses(source.tensor)) add_other_use(parameter, source.tensor);
     }
   }

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// onnx/gain.hpp -- what a fold brings in ONNX Runtime: original and folded model timed in turns, beside the share of
+// the norms.
+#pragma once
+
+#include "certificate.hpp"
+#include "end_to_end/onnx_subject.hpp"
+#include "end_to_end/paired_timing.hpp"
+#include "model_inputs.hpp"
+#include "onnx_runtime.hpp"
+
+#include <foldnorm/onnx/model_file.hpp>
+
+#include <onnx/onnx_pb.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <ostream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace foldnorm::onnx_models {
+
+namespace detail {
+
+// What ONNX Runtime makes of a model before it runs it: there norms that are written out are operators, too.
+inline onnx::ModelProto optimized_model(LocatedModel const& located) {
+  std::string folder = (std::filesystem::temp_directory_path() / "foldnorm_XXXXXX").string();
+  if (!::mkdtemp(folder.data())) throw std::runtime_error(folder + ": cannot be made");
+  struct Removal {
+    std::filesystem::path folder;
+    ~Removal() { std::filesystem::remove_all(folder); }
+  } const removal{folder};
+  std::string const path = folder + "/optimized.onnx";
+  onnx_runtime::Session::from_bytes(
+      located.model.SerializeAsString(),
+      {.data_folder = std::filesystem::absolute(located.folder).string(), .optimized_path = path});
+  return OnnxFile(path).model();
+}
+
+}  // namespace detail
+
+// On one thread, for some seconds. Both models are in memory several times meanwhile. Throws std::runtime_error where
+// they cannot be run.
+inline end_to_end::Timing time_fold(LocatedModel const& original, LocatedModel const& folded,
+                                    InputOptions const& inputs) {
+  constexpr int extra = 16;  // norms behind each one, where norms are timed
+  std::vector<end_to_end::OnnxSubject> subjects;
+  auto const load = [&](onnx::ModelProto const& model, int repetitions) {
+    subjects.emplace_back(model, inputs, 1, repetitions, std::string());
+  };
+  onnx::ModelProto const before = detail::optimized_model(original);
+  load(before, extra);
+  load(before, 0);
+  load(detail::optimized_model(folded), extra);
+  end_to_end::Comparison timed;
+  timed.add_rounds(subjects, {}, [&](auto& subject, double, int runs) {
+    return end_to_end::repeated_norm_seconds(subject, extra, runs);
+  });
+  return timed.timing();
+}
+
+// In words, with what the numbers do not say: that it is slower, that it is little, that nothing was measured.
+inline void print_gain(std::ostream& out, end_to_end::Timing const& timing) {
+  constexpr double little = 0.02;
+  auto const percent = [](double part) { return std::round(part * 1e3) / 10; };
+  end_to_end::FoldTiming const& fold = timing.folds.at(0);
+  out << "time " << std::round(timing.seconds * 1e7) / 10 << " us a run in ONNX Runtime " << onnx_runtime::version()
+      << " on one thread, norms take " << percent(timing.share) << " %\n"
+      << "ceiling " << percent(fold.ceiling) << " %, by which the folded model's norms take less\n"
+      << "gain " << percent(fold.gain()) << " % (quartiles " << percent(1 - fold.to_original.upper) << " .. "
+      << percent(1 - fold.to_original.lower) << "; of an unchanged copy " << percent(1 - timing.control.upper) << " .. "
+      << percent(1 - timing.control.lower) << ")\n";
+  if (fold.gain() < -timing.spread()) {
+    out << "This fold makes the model slower on this machine.\n";
+  } else if (fold.gain() < little) {
+    out << "This fold gains less than 2 % on this machine.\n";
+  } else if (fold.gain() < timing.spread()) {
+    out << "An unchanged copy differs by as much: the machine is too noisy, or the gain too small.\n";
+  }
+}
+
+}  // namespace foldnorm::onnx_models
