@@ -2,9 +2,10 @@
 // foldnorm/kernels/pq_norm.hpp -- (p,q)-normalization: RMS normalization with other exponents, over groups of features;
 // and the activation that belongs to it.
 //
-//   h = x, or x - mean(x);   M = mean(|h|^p) + eps;   y = sign(h) |h|^(p/q) / M^(1/q),   so that mean |y|^q = 1 (eps =
-//   0) dh_j = r |h_j|^(r-1) M^(-1/q) dy_j - p/(q d M) sign(h_j) |h_j|^(p-1) sum_i dy_i y_i,   r = p/q phi(x) = sign(x)
-//   |x|^(p/q) / (|x|^p + 1)^(1/q)
+//   h = x, or x - mean(x);   M = mean(|h|^p) + eps;   r = p/q
+//   y    = sign(h) |h|^r / M^(1/q),   so that mean |y|^q = 1 (eps = 0)
+//   dh_j = r |h_j|^(r-1) M^(-1/q) dy_j - p/(q d M) sign(h_j) |h_j|^(p-1) sum_i dy_i y_i
+//   phi(x) = sign(x) |x|^r / (|x|^p + 1)^(1/q)
 //
 // p = q = 2 is parallel_layer_scaling (centered: parallel_layer_norm) and x / sqrt(1 + x^2). Plain loops with two
 // powers an entry: some ten times the cost of those kernels. Means run over a group; its d features lie next to each

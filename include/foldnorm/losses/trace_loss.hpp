@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // foldnorm/losses/trace_loss.hpp -- how far the variances of whitened variables are from 1.
 //
-//   TL(Y) = sum_j (v_j - 1)^2,  v_j = sum_k (y_jk - mean(y_j))^2 / (m - 1)      dTL/dy_jk = 4 (v_j - 1) (y_jk - mean) /
-//   (m - 1)
+//   TL(Y) = sum_j (v_j - 1)^2,   v_j = sum_k (y_jk - mean(y_j))^2 / (m - 1)
+//   dTL/dy_jk = 4 (v_j - 1) (y_jk - mean(y_j)) / (m - 1)
 //
 // Y: d x m, a row per variable. Of IterNorm with T steps (eps = 0, nu = m - 1) it is smallest where all eigenvalues are
 // equal, and there it is not 0 but trace_loss_floor(d, T). Weng et al. 2024, arXiv:2305.16789.
