@@ -28,7 +28,7 @@ struct OperatorCase {
   Step step;
   std::int64_t opset = 17;
 };
-char const* const folds = "folded 1 of 1\n";
+char const* const it_folds = "folded 1 of 1\n";
 
 std::string columns(ModelBuilder& b, std::string const& x) {
   return b.node("Transpose", {x}, {}, {{"perm", {0, 2, 1}}});
@@ -82,11 +82,11 @@ std::vector<OperatorCase> const& operator_cases() {
        [](auto& b, auto& x) {
          return b.node("Where", {mask(b, x), x, b.linear(x, 8, 8)});
        }},
-      {"Where by token, of a layer and zeros", folds,
+      {"Where by token, of a layer and zeros", it_folds,
        [](auto& b, auto& x) {
          return b.node("Where", {mask(b, "x"), x, b.scalar(0)});
        }},
-      {"Where by token, of a layer and a learned token", folds,
+      {"Where by token, of a layer and a learned token", it_folds,
        [](auto& b, auto& x) {
          return b.node("Where", {mask(b, "x"), b.weight("token", {1, 1, 8}), x});
        }},
@@ -99,7 +99,7 @@ std::vector<OperatorCase> const& operator_cases() {
          std::string const marks = b.constant("marks", {8}, {1, 0, 1, 1, 0, 0, 1, 0});
          return b.node("Where", {b.node("Greater", {marks, b.scalar(0.5)}), x, b.scalar(0)});
        }},
-      {"Pad of tokens by zeros", folds,
+      {"Pad of tokens by zeros", it_folds,
        [](auto& b, auto& x) {
          return pad(b, x, {0, 1, 0, 0, 2, 0}, "constant", 0);
        }},
@@ -107,11 +107,11 @@ std::vector<OperatorCase> const& operator_cases() {
        [](auto& b, auto& x) {
          return pad(b, x, {0, 1, 0, 0, 2, 0}, "constant", 1);
        }},
-      {"Pad of tokens by reflection", folds,
+      {"Pad of tokens by reflection", it_folds,
        [](auto& b, auto& x) {
          return pad(b, x, {0, 1, 0, 0, 2, 0}, "reflect", 0);
        }},
-      {"Pad of tokens by attribute", folds,
+      {"Pad of tokens by attribute", it_folds,
        [](auto& b, auto& x) {
          return with_text(b, b.node("Pad", {x}, {}, {{"pads", {0, 1, 0, 0, 0, 0}}}), "mode", "edge");
        },
@@ -120,23 +120,23 @@ std::vector<OperatorCase> const& operator_cases() {
        [](auto& b, auto& x) {
          return first_eight(b, pad(b, x, {0, 0, 0, 0, 0, 1}, "constant", 0));
        }},
-      {"Tile of tokens", folds,
+      {"Tile of tokens", it_folds,
        [](auto& b, auto& x) {
          return b.node("Tile", {x, b.integers("repeats", {1, 2, 1})});
        }},
-      {"Expand of samples", folds,
+      {"Expand of samples", it_folds,
        [](auto& b, auto& x) {
          return b.node("Expand", {b.node("Unsqueeze", {x, b.integers("axis", {0})}), b.integers("to", {3, 2, 4, 8})});
        }},
-      {"Resize of tokens, nearest", folds,
+      {"Resize of tokens, nearest", it_folds,
        [](auto& b, auto& x) {
          return resize(b, x, {1, 2, 1}, "nearest");
        }},
-      {"Resize of tokens, linear", folds,
+      {"Resize of tokens, linear", it_folds,
        [](auto& b, auto& x) {
          return resize(b, x, {1, 2, 1}, "linear");
        }},
-      {"Resize of tokens to a size", folds,
+      {"Resize of tokens to a size", it_folds,
        [](auto& b, auto& x) {
          return b.node("Resize", {x, "", "", b.integers("sizes", {2, 8, 8})});
        }},
@@ -144,7 +144,7 @@ std::vector<OperatorCase> const& operator_cases() {
        [](auto& b, auto& x) {
          return first_eight(b, resize(b, x, {1, 1, 2}, "linear"));
        }},
-      {"Upsample by attribute", folds,
+      {"Upsample by attribute", it_folds,
        [](auto& b, auto& x) {
          std::string const y = b.node("Upsample", {x});
          auto& scales = *b.last().add_attribute();
@@ -154,65 +154,65 @@ std::vector<OperatorCase> const& operator_cases() {
          return y;
        },
        7},
-      {"Einsum with a matrix", folds,
+      {"Einsum with a matrix", it_folds,
        [](auto& b, auto& x) {
          return einsum(b, x, b.weight("w", {8, 8}), "btj,jk->btk");
        }},
-      {"Einsum with a matrix on the left", folds,
+      {"Einsum with a matrix on the left", it_folds,
        [](auto& b, auto& x) {
          return einsum(b, b.weight("w", {8, 8}), x, "kj,btj->btk");
        }},
-      {"Einsum with a stack of matrices", folds,
+      {"Einsum with a stack of matrices", it_folds,
        [](auto& b, auto& x) {
          return einsum(b, x, b.weight("w", {4, 8, 8}), "btj,tjk->btk");
        }},
-      {"Einsum that merges heads", folds,
+      {"Einsum that merges heads", it_folds,
        [](auto& b, auto& x) {
          return einsum(b, heads_of(b, x, {0, 0, 2, 4}), b.weight("w", {2, 4, 8}), "bthd,hdk->btk");
        }},
-      {"Einsum into heads", folds,
+      {"Einsum into heads", it_folds,
        [](auto& b, auto& x) {
          return merged(b, einsum(b, x, b.weight("w", {8, 2, 4}), "btj,jhd->bthd"));
        }},
-      {"Einsum that mixes tokens", folds,
+      {"Einsum that mixes tokens", it_folds,
        [](auto& b, auto& x) {
          return einsum(b, b.weight("w", {4, 4}), x, "st,btj->bsj");
        }},
       {"Einsum of one factor by feature", ": unknown: Einsum ",
        [](auto& b, auto& x) { return einsum(b, x, b.weight("w", {8}), "btj,j->btj"); }},
-      {"MatMul by a stack of matrices", folds,
+      {"MatMul by a stack of matrices", it_folds,
        [](auto& b, auto& x) {
          return b.node("MatMul", {x, b.weight("w", {2, 8, 8})});
        }},
-      {"MatMul of columns", folds,
+      {"MatMul of columns", it_folds,
        [](auto& b, auto& x) {
          return columns(b, b.node("MatMul", {b.weight("w", {8, 8}), columns(b, x)}));
        }},
-      {"Gemm with factors", folds, [](auto& b, auto& x) { return gemm(b, x, 0, 0, true); }},
-      {"Gemm with factors and without bias", folds, [](auto& b, auto& x) { return gemm(b, x, 0, 1, false); }},
-      {"Gemm with factors, both transposed", folds, [](auto& b, auto& x) { return gemm(b, x, 1, 1, true); }},
+      {"Gemm with factors", it_folds, [](auto& b, auto& x) { return gemm(b, x, 0, 0, true); }},
+      {"Gemm with factors and without bias", it_folds, [](auto& b, auto& x) { return gemm(b, x, 0, 1, false); }},
+      {"Gemm with factors, both transposed", it_folds, [](auto& b, auto& x) { return gemm(b, x, 1, 1, true); }},
       {"Split along features", ": feature_mix: ",
        [](auto& b, auto& x) {
          b.add("Split", {x, b.integers("parts", {3, 5})}, {"front", "back"});
          ModelBuilder::set(b.last(), "axis", -1);
          return b.node("Concat", {"back", "front"}, {{"axis", 2}});
        }},
-      {"Split along tokens", folds,
+      {"Split along tokens", it_folds,
        [](auto& b, auto& x) {
          b.add("Split", {x}, {"front", "back"});
          ModelBuilder::set(b.last(), "axis", 1);
          return b.node("Concat", {"back", "front"}, {{"axis", 1}});
        }},
-      {"AveragePool", folds, [](auto& b, auto& x) { return pool(b, x, "AveragePool", 0); }},
-      {"AveragePool that counts its padding", folds, [](auto& b, auto& x) { return pool(b, x, "AveragePool", 1); }},
+      {"AveragePool", it_folds, [](auto& b, auto& x) { return pool(b, x, "AveragePool", 0); }},
+      {"AveragePool that counts its padding", it_folds, [](auto& b, auto& x) { return pool(b, x, "AveragePool", 1); }},
       {"MaxPool", ": nonlinear: MaxPool ", [](auto& b, auto& x) { return pool(b, x, "MaxPool", 0); }},
-      {"GlobalAveragePool", folds,
+      {"GlobalAveragePool", it_folds,
        [](auto& b, auto& x) { return columns(b, b.node("GlobalAveragePool", {columns(b, x)})); }},
-      {"ReduceSum of tokens", folds,
+      {"ReduceSum of tokens", it_folds,
        [](auto& b, auto& x) {
          return b.node("ReduceSum", {x, b.integers("tokens", {1})}, {{"keepdims", 1}});
        }},
-      {"ConvTranspose", folds,
+      {"ConvTranspose", it_folds,
        [](auto& b, auto& x) {
          return columns(b, b.node("ConvTranspose", {columns(b, x), b.weight("w", {8, 8, 3}), b.weight("c", {8})}, {},
                                   {{"strides", {2}}}));
@@ -226,7 +226,7 @@ std::vector<OperatorCase> const& operator_cases() {
          return columns(b,
                         b.node("Conv", {columns(b, x), b.weight("w", {8, 4, 3})}, {{"group", 2}}, {{"pads", {1, 1}}}));
        }},
-      {"heads and back", folds,
+      {"heads and back", it_folds,
        [](auto& b, auto& x) {
          std::string const h = b.node("Transpose", {heads_of(b, x, {0, 0, 2, 4})}, {}, {{"perm", {0, 2, 1, 3}}});
          return merged(b, b.node("Transpose", {b.node("Mul", {h, b.scalar(0.5)})}, {}, {{"perm", {0, 2, 1, 3}}}));
@@ -236,7 +236,7 @@ std::vector<OperatorCase> const& operator_cases() {
          std::string const h = b.node("Transpose", {heads_of(b, x, {0, 0, 2, 4})}, {}, {{"perm", {0, 1, 3, 2}}});
          return merged(b, h);
        }},
-      {"one of three", folds,
+      {"one of three", it_folds,
        [](auto& b, auto& x) {
          std::string const qkv = heads_of(b, b.linear(x, 8, 24), {0, 0, 3, 2, 4});
          return merged(b, b.node("Gather", {qkv, b.integers("second", {1})}, {{"axis", 2}}));
@@ -319,7 +319,7 @@ TEST_CASE("a norm of each head folds, and its gamma and beta stay") {
       if (is_packed)
         b.add("Relu", {b.node("Slice", {all, b.integers("s", {8}), b.integers("e", {24}), b.integers("a", {2})})},
               {b.output("z")});
-      check_folds(b.model, operator_inputs(), folds);
+      check_folds(b.model, operator_inputs(), it_folds);
     }
   }
 }
@@ -339,7 +339,7 @@ TEST_CASE("values of several heads fold in front of a norm of each head, not in 
                               ? b.layer_norm(y, 4)
                               : b.layer_norm(merged(b, b.node("Transpose", {y}, {}, {{"perm", {0, 2, 1, 3}}})), 8);
     b.add("Relu", {n}, {b.output("y")});
-    check_folds(b.model, operator_inputs(), is_per_head ? folds : ": nonlinear: MatMul ");
+    check_folds(b.model, operator_inputs(), is_per_head ? it_folds : ": nonlinear: MatMul ");
   }
 }
 
