@@ -26,31 +26,51 @@ foreach(file ${files})
   endif()
 endforeach()
 
-# foldnorm_add_pages(NAME TYPE pages...): their code as one file, and the library or executable NAME.
-function(foldnorm_add_pages name type)
-  set(file ${CMAKE_CURRENT_BINARY_DIR}/${name}.cpp)
+# foldnorm_extract_code(FILE pages...): FILE is made from these pages.
+function(foldnorm_extract_code file)
   set(code_awk ${CMAKE_CURRENT_SOURCE_DIR}/docs/code.awk)
   list(TRANSFORM ARGN PREPEND ${PROJECT_SOURCE_DIR}/ OUTPUT_VARIABLE sources)
   add_custom_command(OUTPUT ${file} DEPENDS ${sources} ${code_awk} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
                      COMMAND ${FOLDNORM_AWK} -f ${code_awk} ${ARGN} > ${file})
-  if(type STREQUAL EXECUTABLE)
-    add_executable(${name} ${file} $<TARGET_OBJECTS:foldnorm_graph_instances> $<TARGET_OBJECTS:foldnorm_layers_instances>
-                   $<TARGET_OBJECTS:foldnorm_whitening_instances>)
-  else()
-    add_library(${name} OBJECT ${file})
-  endif()
-  target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/docs)
-  target_link_libraries(${name} PRIVATE foldnorm_dev)
-  foreach(component foldnorm::safetensors foldnorm::onnx)
-    if(TARGET ${component})
-      target_link_libraries(${name} PRIVATE ${component})
-    endif()
-  endforeach()
 endfunction()
-foldnorm_add_pages(docs_programs EXECUTABLE ${programs})
-foldnorm_add_pages(docs_fragments OBJECT ${fragments})
+set(code_folder ${CMAKE_CURRENT_BINARY_DIR}/docs_code)
+file(MAKE_DIRECTORY ${code_folder})
+
+# One executable, which is told the page whose program it shall run.
+add_executable(docs_programs ${code_folder}/main.cpp $<TARGET_OBJECTS:foldnorm_graph_instances>
+               $<TARGET_OBJECTS:foldnorm_layers_instances> $<TARGET_OBJECTS:foldnorm_whitening_instances>)
+set(declarations "")
+set(calls "")
 foreach(page ${programs})
+  string(MAKE_C_IDENTIFIER ${page} identifier)
+  foldnorm_extract_code(${code_folder}/${identifier}.cpp ${page})
+  target_sources(docs_programs PRIVATE ${code_folder}/${identifier}.cpp)
+  string(APPEND declarations "namespace program_of_${identifier} { int main(); }\n")
+  string(APPEND calls "  if (page == \"${page}\") return program_of_${identifier}::main();\n")
   string(REGEX REPLACE "^docs/" "" name ${page})
   add_test(NAME docs/${name} COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:docs_programs> -DROOT=${PROJECT_SOURCE_DIR}
            -DPAGE=${page} -DAWK=${FOLDNORM_AWK} -P ${CMAKE_CURRENT_SOURCE_DIR}/docs/program_test.cmake)
+endforeach()
+file(CONFIGURE OUTPUT ${code_folder}/main.cpp @ONLY CONTENT [[
+#include <string_view>
+
+@declarations@
+int main(int argc, char** argv) {
+  std::string_view const page = argc > 1 ? argv[1] : "";
+@calls@  return 2;
+}
+]])
+set_target_properties(docs_programs PROPERTIES UNITY_BUILD_BATCH_SIZE 3)  # with sanitizers they take gigabytes together
+
+add_library(docs_fragments OBJECT ${code_folder}/fragments.cpp)
+foldnorm_extract_code(${code_folder}/fragments.cpp ${fragments})
+
+foreach(target docs_programs docs_fragments)
+  target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/docs)
+  target_link_libraries(${target} PRIVATE foldnorm_dev)
+  foreach(component foldnorm::safetensors foldnorm::onnx)
+    if(TARGET ${component})
+      target_link_libraries(${target} PRIVATE ${component})
+    endif()
+  endforeach()
 endforeach()

@@ -1,6 +1,5 @@
-# awk -f tests/docs/code.awk PAGE.md ...: the C++ of documentation pages as one file.
-#   A ```cpp block with a main is a program, at most one a page. The pages' programs are namespaces of one executable,
-#   which is given the page whose program it shall run.
+# awk -f tests/docs/code.awk PAGE.md ...: the C++ of documentation pages.
+#   A ```cpp block with a main is a program, at most one a page: main of a namespace, program_of_PAGE.
 #   All other ```cpp blocks are fragments, those of a page one function, in order. Nobody calls it.
 # Includes come first. Other lines are numbered as in the page, so that the compiler's messages lead there.
 #
@@ -32,7 +31,6 @@ function lines_of_block(   i, lines, main_begun) {
 function end_block(   i) {
   if (kind == "cpp" && is_program) {
     programs = programs "namespace program_of_" identifier(FILENAME) " {\n" lines_of_block() "}\n"
-    calls = calls "  if (page == \"" FILENAME "\") return program_of_" identifier(FILENAME) "::main();\n"
   } else if (kind == "cpp") {
     if (FILENAME != last_fragment) {
       fragments = fragments (last_fragment == "" ? "" : "}\n")
@@ -70,13 +68,11 @@ kind != "" {
 
 END {
   if (output) exit
-  print "#include \"fragments.hpp\"\n#include <string_view>"
+  print "#include \"fragments.hpp\""
+  printf "%s", programs
+  if (fragments == "") exit
   # A fragment shows what there is, and uses none of it.
   print "#pragma GCC diagnostic ignored \"-Wunused-variable\""
   print "#pragma GCC diagnostic ignored \"-Wunused-but-set-variable\""
-  print "namespace {\n" programs fragments (last_fragment == "" ? "" : "}\n") "}"
-  print "#line 1 \"made by tests/docs/code.awk\""
-  print "int main(int argc, char** argv) {"
-  print "  [[maybe_unused]] std::string_view const page = argc > 1 ? argv[1] : \"\";"
-  print calls "  return 2;\n}"
+  print "namespace {\n" fragments "}\n}"
 }
