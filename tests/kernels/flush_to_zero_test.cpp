@@ -42,7 +42,7 @@ Gradients<float> gradients_flushed(Matrix<float> const& dy, Matrix<float> const&
 bool flushes() {
   FlushToZero const on;
   float volatile smallest_float = smallest_subnormal<float>;
-  float const sum = smallest_float + smallest_float;
+  float volatile sum = smallest_float + smallest_float;  // stored before the control word is set back
   return sum == 0;
 }
 
