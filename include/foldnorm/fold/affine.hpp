@@ -59,45 +59,68 @@ void store_folded(Matrix<double> const& weight, Matrix<double> const& bias, Weig
   write_weight(bias, to_bias);
 }
 
-// What reads a gain and shift: a weight's values (outputs x fibres) with so many taps an input, its outputs in `groups`
-// blocks that read one block of the inputs each. An empty gamma is ones, an empty beta zeros.
-struct AffineReader {
-  Matrix<double> values;
-  Index taps;
-  Index groups;
-
-  template <class Scalar>
+// What reads a gain and shift: a weight (outputs x fibres) with so many taps an input, its outputs in `groups` blocks
+// that read one block of the inputs each. An empty gamma is ones, an empty beta zeros. Works in place: the weight may
+// be large.
+template <class Scalar>
+class AffineReader {
+ public:
   AffineReader(WeightLayout<Scalar> const& weight, ConstVectorRef<double> const& gamma,
-               ConstVectorRef<double> const& beta, Index count)
-      : taps(weight.taps), groups(count) {
+               ConstVectorRef<double> const& beta, Index groups)
+      : weight_(weight), groups_(groups) {
     if (groups < 1 || weight.outputs % groups != 0) {
       throw_invalid("fold_affine: groups", " do not divide the outputs of weight");
     }
     Index const inputs = weight.inputs() * groups;
     if (gamma.size() != 0) check_size(gamma.size(), inputs, "fold_affine: gamma, inputs of weight");
     if (beta.size() != 0) check_size(beta.size(), inputs, "fold_affine: beta, inputs of weight");
-    values = weight_values(weight);
   }
 
-  Index input(Index output, Index fibre) const {
-    return output / (values.rows() / groups) * (values.cols() / taps) + fibre / taps;
-  }
   // W beta.
   Matrix<double> shifts(ConstVectorRef<double> const& beta) const {
-    Matrix<double> sums = Matrix<double>::Zero(values.rows(), 1);
+    Matrix<double> sums = Matrix<double>::Zero(weight_.outputs, 1);
     if (beta.size() == 0) return sums;
-    for (Index f = 0; f < values.cols(); ++f) {
-      for (Index o = 0; o < values.rows(); ++o) sums(o, 0) += values(o, f) * beta(input(o, f));
-    }
+    for_each([&](Scalar const& entry, Index output, Index input) {
+      sums(output, 0) += static_cast<double>(entry) * beta(input);
+    });
     return sums;
   }
+  // Can W diag(gamma) be stored? Throws std::invalid_argument if not.
+  void check_scaled(ConstVectorRef<double> const& gamma) const {
+    bool all_finite = true;
+    for_each([&](Scalar const& entry, Index, Index input) {
+      all_finite = all_finite && std::isfinite(static_cast<double>(scaled(entry, gamma, input)));
+    });
+    if (!all_finite) throw_invalid("fold_affine", ": the folded weights are not finite in their type");
+  }
   // W becomes W diag(gamma).
-  void scale(ConstVectorRef<double> const& gamma) {
+  void scale(ConstVectorRef<double> const& gamma) const {
     if (gamma.size() == 0) return;
-    for (Index f = 0; f < values.cols(); ++f) {
-      for (Index o = 0; o < values.rows(); ++o) values(o, f) *= gamma(input(o, f));
+    for_each([&](Scalar& entry, Index, Index input) { entry = scaled(entry, gamma, input); });
+  }
+
+ private:
+  static Scalar scaled(Scalar entry, ConstVectorRef<double> const& gamma, Index input) {
+    return gamma.size() == 0 ? entry : round_once<Scalar>(static_cast<double>(entry) * gamma(input));
+  }
+
+  // Calls visit(entry, output, input that it is multiplied with).
+  template <class Visit>
+  void for_each(Visit visit) const {
+    Index const block = weight_.outputs / groups_, inputs = weight_.inputs();
+    for (Index f = 0; f < weight_.fibres(); ++f) {
+      Scalar* const fibre = weight_.fibre(f);
+      for (Index group = 0; group < groups_; ++group) {
+        Index const input = group * inputs + f / weight_.taps;
+        for (Index output = group * block; output < (group + 1) * block; ++output) {
+          visit(fibre[output * weight_.output_stride], output, input);
+        }
+      }
     }
   }
+
+  WeightLayout<Scalar> weight_;
+  Index groups_;
 };
 
 }  // namespace detail
@@ -144,19 +167,20 @@ template <class Scalar, writable_matrix B>
 void fold_affine(WeightLayout<Scalar> const& weight, B&& bias, ConstVectorRef<double> const& gamma,
                  ConstVectorRef<double> const& beta, Index groups = 1) {
   auto const to_bias = detail::bias_layout(bias, weight.outputs, "fold_affine");
-  detail::AffineReader reader(weight, gamma, beta, groups);
+  detail::AffineReader const reader(weight, gamma, beta, groups);
   Matrix<double> const shifted = detail::weight_values(to_bias) + reader.shifts(beta);
+  reader.check_scaled(gamma);
+  detail::check_storable(shifted, to_bias, "fold_affine");
   reader.scale(gamma);
-  detail::store_folded(reader.values, shifted, weight, to_bias, "fold_affine");
+  detail::write_weight(shifted, to_bias);
 }
 
 // ... without a beta: W diag(gamma), whatever bias there is.
 template <class Scalar>
 void fold_affine(WeightLayout<Scalar> const& weight, ConstVectorRef<double> const& gamma, Index groups = 1) {
-  detail::AffineReader reader(weight, gamma, Vector<double>(), groups);
+  detail::AffineReader const reader(weight, gamma, Vector<double>(), groups);
+  reader.check_scaled(gamma);
   reader.scale(gamma);
-  detail::check_storable(reader.values, weight, "fold_affine");
-  detail::write_weight(reader.values, weight);
 }
 
 // W out x in, in either storage order.

@@ -34,18 +34,14 @@ class ModelEditor {
   }
 
   std::int64_t opset() const { return opset_; }
-  std::string fresh_value(std::string const& base) {
-    std::string name = base;
-    for (int k = 2; !names_.insert(name).second; ++k) name = base + "_" + std::to_string(k);
-    return name;
-  }
+  std::string fresh_value(std::string const& base) { return fresh(base, names_); }
 
   // A node of the model, to be changed in its place.
   ::onnx::NodeProto& node(int n) { return *nodes_[static_cast<std::size_t>(n)]; }
   void remove(int n) { place(n).is_removed = true; }
   // New nodes come right in front of node n, or right behind it (behind OnnxIndex::nobody: in front of all nodes).
-  void put_before(int n, ::onnx::NodeProto node) { place(n).before.push_back(std::move(node)); }
-  void put_behind(int n, ::onnx::NodeProto node) { place(n).behind.push_back(std::move(node)); }
+  void put_before(int n, ::onnx::NodeProto node) { place(n).before.push_back(named(std::move(node))); }
+  void put_behind(int n, ::onnx::NodeProto node) { place(n).behind.push_back(named(std::move(node))); }
   // All nodes of the model, and new ones in front of nodes, that read `value` read `instead`, and so do graphs in them.
   void redirect(std::string const& value, std::string const& instead) { redirected_[value] = instead; }
 
@@ -135,6 +131,17 @@ class ModelEditor {
     std::vector<::onnx::NodeProto> before, behind;
     bool is_removed = false;
   };
+  static std::string fresh(std::string const& base, std::unordered_set<std::string>& taken) {
+    std::string name = base;
+    for (int k = 2; !taken.insert(name).second; ++k) name = base + "_" + std::to_string(k);
+    return name;
+  }
+  // ONNX Runtime refuses two nodes of one name.
+  ::onnx::NodeProto named(::onnx::NodeProto node) {
+    node.set_name(fresh(node.name(), node_names_));
+    return node;
+  }
+
   Place& place(int n) { return places_[static_cast<std::size_t>(n + 1)]; }
 
   // The index's graphs and nodes, in its order, in our copy.
@@ -207,6 +214,7 @@ class ModelEditor {
     for (auto const& tensor : graph.initializer()) names_.insert(tensor.name());
     for (auto const& tensor : graph.sparse_initializer()) names_.insert(tensor.values().name());
     for (auto const& node : graph.node()) {
+      node_names_.insert(node.name());
       names_.insert(node.output().begin(), node.output().end());
       for (auto const& attribute : node.attribute()) {
         if (attribute.has_g()) collect_names(attribute.g());
@@ -254,7 +262,7 @@ class ModelEditor {
   std::vector<::onnx::NodeProto*> nodes_;
   std::vector<Place> places_;  // by node, one further
   std::int64_t opset_ = 1;
-  std::unordered_set<std::string> names_, read_before_;
+  std::unordered_set<std::string> names_, node_names_, read_before_;
   std::unordered_map<std::string, std::string> redirected_;
 };
 
