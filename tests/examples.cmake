@@ -9,13 +9,15 @@ set_tests_properties(examples/first_steps PROPERTIES
   PASS_REGULAR_EXPRESSION "fold ln1\ncenter W1\ncenter b1\ndifference logits (0|[0-9.]+e-1[4-9])")
 add_test(NAME examples/fold_graph COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/examples/fold_graph_test.sh
          $<TARGET_FILE:fold_graph>)
-if(TARGET fold_onnx)
+if(TARGET foldnorm::onnx)
   find_file(FOLDNORM_ONNX_TEST_MODEL test_layer_normalization_2d_axis1/model.onnx PATHS /usr/share/libonnx-testdata/data/node)
   if(NOT FOLDNORM_ONNX_TEST_MODEL)
     set(FOLDNORM_ONNX_TEST_MODEL "")
   endif()
+  add_executable(write_onnx_models examples/write_onnx_models.cpp)
+  target_link_libraries(write_onnx_models PRIVATE foldnorm_dev foldnorm::onnx)
   add_test(NAME examples/fold_onnx COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/examples/fold_onnx_test.sh $<TARGET_FILE:fold_onnx>
-           ${FOLDNORM_ONNX_TEST_MODEL})
+           $<TARGET_FILE:write_onnx_models> ${FOLDNORM_ONNX_TEST_MODEL})
 endif()
 # The first python3 that has numpy: another one than Debian's may come first.
 function(has_numpy result python)

@@ -48,6 +48,19 @@ TEST_CASE("known_values: a named parameter is generic while its values are not g
   CHECK_FALSE(some.has_zero_sum(f.id("b"), 0, 4));
 }
 
+TEST_CASE("known_values: ones are ones, all of them") {
+  Fixture f;
+  KnownValues const known(f.g, &f.values);
+  CHECK(known.is_one(ParameterId{}, 4));
+  CHECK_FALSE(known.is_one(f.id("g"), 4));
+  f.gain(1, 1, 1, 1);
+  CHECK(known.is_one(f.id("g"), 4));
+  f.gain(1, 1, 1, 1.5);
+  CHECK_FALSE(known.is_one(f.id("g"), 4));
+  f.gain(2, 2, 2, 2);
+  CHECK_FALSE(known.is_one(f.id("g"), 4));
+}
+
 TEST_CASE("known_values: zero means every entry of the part that is asked for") {
   Fixture f;
   f.shift(0, 0, 0, std::numeric_limits<double>::denorm_min());

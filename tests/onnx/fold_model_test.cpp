@@ -7,6 +7,7 @@
 #include "onnx/onnx_testing.hpp"
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -295,4 +296,137 @@ TEST_CASE("what is read where no rule looks is not changed") {
   auto& function = *other.model.add_functions();  // the model's own
   function.set_name("LayerNormalization");
   CHECK_THAT(FoldedTestModel(other.model).report(), Contains("folded 0 of 0\n"));
+}
+
+TEST_CASE("norms that would become more operators are left alone, unless asked for") {
+  auto const fused = [](ModelBuilder& b, std::string const& x) { return b.layer_norm(x, 8); };
+  auto const without_beta = [](ModelBuilder& b, std::string const& x) {
+    return b.node("LayerNormalization", {x, b.weight("gamma", {8})});
+  };
+  auto const zero_beta = [](ModelBuilder& b, std::string const& x) {
+    return b.node("LayerNormalization",
+                  {x, b.weight("gamma", {8}), b.constant("beta", {8}, std::vector<double>(8, 0.0))});
+  };
+  auto const folds = [&](auto norm, std::int64_t opset, OnnxTarget target) {
+    OnnxFoldOptions options;
+    options.target = target;
+    FoldedTestModel const model(small_model(opset, norm), options, true);
+    CAPTURE(model.report());
+    bool const is_left = model.folded.folds() == 0;
+    CHECK(model.folded.left_alone.size() == (is_left ? 1 : 0));
+    CHECK(model.folded.changes() == !is_left);  // nothing is centered for it, either
+    CHECK(model.error(tokens(6)) < onnx_fold_tolerance);
+    CHECK(FoldedTestModel(small_model(opset, norm), options).folded.folds() == 1);
+    return !is_left;
+  };
+  CHECK_FALSE(folds(fused, 17, OnnxTarget::onnx));  // would be written out
+  CHECK_FALSE(folds(without_beta, 17, OnnxTarget::onnx));
+  CHECK_FALSE(folds(fused, 23, OnnxTarget::onnx));
+  CHECK(folds(without_beta, 23, OnnxTarget::onnx));
+  CHECK(folds(zero_beta, 23, OnnxTarget::onnx));
+  CHECK_FALSE(folds(fused, 17, OnnxTarget::onnxruntime));
+  CHECK(folds(without_beta, 17, OnnxTarget::onnxruntime));
+  CHECK(folds(zero_beta, 17, OnnxTarget::onnxruntime));
+  CHECK(folds(divided, 17, OnnxTarget::onnx));  // loses two operators
+  CHECK_FALSE(folds(divided, 17, OnnxTarget::onnxruntime));
+  CHECK(folds(multiplied, 17, OnnxTarget::onnxruntime));  // has no beta
+  OnnxFoldOptions options;
+  options.target = OnnxTarget::onnxruntime;
+  FoldedTestModel const zero(small_model(17, zero_beta), options, true);
+  CHECK(count_nodes(zero.folded.model, "Add") == count_nodes(zero.original(), "Add"));  // none for the beta
+}
+
+TEST_CASE("a norm whose beta moves into its readers folds; one that is left alone takes its centerings with it") {
+  ModelBuilder b;
+  std::string const first = b.layer_norm(b.linear(b.input("x", {-1, -2, 6}), 6, 8), 8);
+  std::string const second = b.layer_norm(b.linear(b.node("Relu", {first}), 8, 8), 8);
+  b.add("MatMul", {second, b.weight("w", {8, 3})}, {"y"});
+  b.output("y");
+  OnnxFoldOptions options;
+  options.target = OnnxTarget::onnxruntime;
+  FoldedTestModel const neither(b.model, options, true);
+  CHECK_THAT(neither.report(),
+             Contains("folded 0 of 2\n") && Contains("its beta would cost an operator") && !Contains("center "));
+  options.affine = true;
+  FoldedTestModel const one(b.model, options, true);
+  CAPTURE(one.report());
+  CHECK_THAT(one.report(),
+             Contains("folded 1 of 2\n") && Contains("center linear7.weight") && !Contains("center linear1.weight"));
+  CHECK(one.error(tokens(6)) < onnx_fold_tolerance);
+  CHECK_FALSE(FoldedTestModel(one.folded.model, options, true).folded.changes());
+  options.affine = false;
+  CHECK(FoldedTestModel(b.model, options).folded.folds() == 2);
+}
+
+TEST_CASE("a center is not inserted for norms that are left alone") {
+  ModelBuilder b;
+  std::string const stream = b.node("Relu", {b.linear(b.input("x", {-1, -2, 6}), 6, 8)});
+  for (auto const* name : {"y", "z"}) b.add("Relu", {b.layer_norm(stream, 8)}, {b.output(name)});
+  OnnxFoldOptions options;
+  options.insert_centering = true;
+  options.target = OnnxTarget::onnxruntime;
+  CHECK(FoldedTestModel(b.model, options).folded.folds() == 2);
+  FoldedTestModel const left(b.model, options, true);
+  CHECK_FALSE(left.folded.changes());
+  CHECK_THAT(left.report(), !Contains("insert "));
+}
+
+TEST_CASE("an untied copy that is made for no norm any more takes no beta") {
+  // The last norm's beta would move into the head's copy; the copy is there for the first norm alone, which is left
+  // alone: so the last norm keeps its beta, and is left alone, too.
+  ModelBuilder b;
+  b.input("ids", {-1}, ::onnx::TensorProto::INT64);
+  std::string const table = b.weight("table", {11, 8});
+  std::string const stream = b.node("Gather", {table, "ids"});
+  b.add("Relu", {b.layer_norm(stream, 8)}, {b.output("z")});
+  std::string const last = b.layer_norm(b.linear(b.node("Relu", {"z"}), 8, 8), 8);
+  b.add("MatMul", {last, b.node("Transpose", {table})}, {b.output("y")});
+  OnnxFoldOptions options;
+  options.affine = true;
+  options.tied = TiedTables::untie;
+  options.target = OnnxTarget::onnxruntime;
+  CHECK(FoldedTestModel(b.model, options).folded.folds() == 2);
+  FoldedTestModel const left(b.model, options, true);
+  CAPTURE(left.report());
+  CHECK(left.folded.folds() == 0);
+  CHECK(left.folded.left_alone.size() == 2);
+  CHECK_FALSE(left.folded.changes());
+}
+
+TEST_CASE("folding what is folded changes nothing, either where gammas and betas have moved") {
+  for (auto const target : {OnnxTarget::onnx, OnnxTarget::onnxruntime}) {
+    for (bool const is_fused : {true, false}) {
+      ModelBuilder b;
+      std::string const h = b.linear(b.input("x", {-1, -2, 6}), 6, 8);
+      std::string const n = is_fused ? b.layer_norm(h, 8) : b.written_out(h, 8);
+      b.add("MatMul", {n, b.weight("w", {8, 3})}, {"y"});
+      b.output("y");
+      OnnxFoldOptions options;
+      options.affine = true;
+      options.target = target;
+      FoldedTestModel const once(b.model, options);
+      REQUIRE(once.folded.changes());
+      CHECK_FALSE(FoldedTestModel(once.folded.model, options).folded.changes());
+    }
+  }
+}
+
+TEST_CASE("new nodes have names of their own") {
+  ModelBuilder b;
+  std::string const h = b.linear(b.input("x", {-1, -2, 6}), 6, 8);
+  b.add("MatMul", {b.layer_norm(h, 8), b.weight("w", {8, 3})}, {"y"});
+  b.output("y");
+  for (auto& node : *b.model.mutable_graph()->mutable_node()) node.set_name(node.output(0));  // as exporters do
+  OnnxFoldOptions options;
+  options.affine = true;
+  for (OnnxTarget const target : {OnnxTarget::onnx, OnnxTarget::onnxruntime}) {
+    options.target = target;
+    FoldedTestModel const folded(b.model, options);
+    REQUIRE(folded.folded.folds() == 1);
+    std::set<std::string> names;
+    for (auto const& node : folded.folded.model.graph().node()) {
+      CAPTURE(node.name());
+      CHECK(names.insert(node.name()).second);
+    }
+  }
 }
