@@ -4,6 +4,7 @@
 //
 // Weights of the networks are random: latency does not depend on training. Outputs are compared before anything is
 // timed.
+#include "command_line.hpp"
 #include "end_to_end/folds.hpp"
 #include "end_to_end/networks.hpp"
 #include "end_to_end/onnx_subject.hpp"
@@ -157,8 +158,7 @@ int main(int argument_count, char* arguments[]) {
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   options.inputs.add_to(app);
-  CLI11_PARSE(app, argument_count, arguments);
-  try {
+  return run_command_line(app, argument_count, arguments, [&] {
     if (options.models.size() % 2 != 0) throw std::invalid_argument("--model takes pairs of files");
     std::printf("# ONNX Runtime %s\n", onnx_runtime::version().c_str());
     print_header();
@@ -172,8 +172,6 @@ int main(int argument_count, char* arguments[]) {
       }
       compare(comparison_of(network, options.inputs.read()), options);
     }
-  } catch (std::exception const& error) {
-    std::cerr << "onnx_end_to_end: " << error.what() << '\n';
-    return 1;
-  }
+    return 0;
+  });
 }

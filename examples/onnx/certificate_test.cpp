@@ -117,7 +117,7 @@ TEST_CASE("certify_onnx: refuses models of other inputs or outputs, and files th
   CHECK_THROWS_WITH(certify_onnx(folder / "a.onnx", folder / "c.onnx"),
                     "certify_onnx: the models have different outputs");
   CHECK_THROWS_WITH(certify_onnx(folder / "a.onnx", folder / "d.onnx"),
-                    (folder / "d.onnx").string() + ": is no ONNX model");
+                    (folder / "d.onnx").string() + ": is no ONNX model, or not all of one");
   CHECK_THROWS_WITH(certify_onnx(folder / "e.onnx", folder / "a.onnx"),
-                    (folder / "e.onnx").string() + ": cannot be opened");
+                    (folder / "e.onnx").string() + ": cannot be opened: No such file or directory");
 }

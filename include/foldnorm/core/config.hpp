@@ -58,5 +58,5 @@
                 FOLDNORM_ERRORS)
 
 namespace foldnorm::inline FOLDNORM_ABI {
-namespace detail {}  // namespace detail
+namespace detail {}  // declared first here, so that `namespace foldnorm::detail` anywhere means this one
 }  // namespace foldnorm::inline FOLDNORM_ABI

@@ -4,7 +4,8 @@
 //   LayerNorm                          target                          as RMSNorm
 //   LayerNormalization                 ONNX Runtime; opset 23 on       one operator, and one for a beta that stays
 //   LayerNormalization                 opset up to 22                  six of them
-//   in primitives, with gamma, beta    ONNX Runtime, which fuses them  one operator, and one for a beta that stays
+//   in primitives, with gamma, beta,   any: ONNX Runtime fuses them    one operator where it was one, and one for a
+//   along the last axis                (and their RMSNorm)             beta that stays
 //   in primitives, otherwise           any                             fewer of them
 //
 // Each operator is a pass over memory, which costs more than the mean that is saved: docs/onnx.md has measurements.
@@ -25,7 +26,7 @@ inline char const* why_slower(OnnxNorm const& norm, std::int64_t axis, bool keep
                               std::int64_t opset) {
   bool const is_fused = !norm.pattern;
   bool const has_both = norm.gamma_node != OnnxIndex::nobody && norm.beta_node != OnnxIndex::nobody;
-  bool const fuses = target == OnnxTarget::onnxruntime && axis == -1 && has_both;
+  bool const fuses = axis == -1 && has_both;  // whatever the target: who runs models of ONNX is not known
   if (is_fused && target == OnnxTarget::onnx && opset < 23) {
     return "one operator, which would become several (ONNX has RMSNormalization from opset 23 on)";
   }

@@ -107,7 +107,7 @@ inline void add_node(NetworkBuilder& to, int n) {
   for (auto const& input : node.input()) reads_values = reads_values || to.value(input);
   if (has_output && to.is_static(node.output(0)) && !reads_values) {
     bool const takes_tokens = type == "Gather" || type == "Slice" || type == "Expand";
-    if (rule && takes_tokens && to.constant(input_of(node, 0))) rule(to, n);
+    if (rule && takes_tokens && to.tensors.constant(input_of(node, 0))) rule(to, n);
     return;
   }
   if (!rule || !rule(to, n)) to.add_opaque(n);

@@ -83,7 +83,7 @@ inline bool add_sum(NetworkBuilder& to, int n) {
   auto const& node = to.index.node(n);
   if (node.input_size() != 2) return false;
   for (int i = 0; i < 2; ++i) {
-    auto const constant = to.constant(node.input(1 - i));
+    auto const constant = to.tensors.constant(node.input(1 - i));
     auto const x = to.value(node.input(i));
     if (!constant || !x || x->axis == 0) continue;
     Index const features = to.features(*x);
@@ -91,13 +91,13 @@ inline bool add_sum(NetworkBuilder& to, int n) {
     bool const is_zero = to.constants.scalar(name) == 0.0 && constant->tensor->dims_size() == 0;
     if (is_zero) return to.define_output(n, to.graph().identity(to.fresh_name(n), x->node), x->axis), true;
     if (auto const vector = vector_along(*constant, x->axis, features);
-        vector && to.fits(*constant, *vector, NetworkBuilder::Kind::vector)) {
-      std::string const parameter = to.use(*constant, *vector, NetworkBuilder::Kind::vector);
+        vector && to.tensors.fits(*constant, *vector, ParameterKind::vector)) {
+      std::string const parameter = to.use(*constant, *vector, ParameterKind::vector);
       return to.define_output(n, to.graph().add_parameter(to.fresh_name(n), x->node, parameter), x->axis), true;
     }
     if (auto const tokens = tokens_along(*constant, x->axis, features);
-        tokens && to.fits(*constant, *tokens, NetworkBuilder::Kind::tokens)) {
-      std::string const parameter = to.use(*constant, *tokens, NetworkBuilder::Kind::tokens);
+        tokens && to.tensors.fits(*constant, *tokens, ParameterKind::tokens)) {
+      std::string const parameter = to.use(*constant, *tokens, ParameterKind::tokens);
       return to.define_output(n, to.graph().add_token_parameter(to.fresh_name(n), x->node, parameter), x->axis), true;
     }
     return false;
@@ -135,10 +135,10 @@ inline bool add_product(NetworkBuilder& to, int n) {
       // A computed one: like attention of each token to itself alone, it is the same for all features.
       return to.define_output(n, to.mixed(n, x->node, {to.observed(factor, n)}), x->axis), true;
     }
-    auto const constant = divides ? std::nullopt : to.constant(factor);
+    auto const constant = divides ? std::nullopt : to.tensors.constant(factor);
     auto const vector = constant ? vector_along(*constant, x->axis, to.features(*x)) : std::nullopt;
-    if (vector && to.fits(*constant, *vector, NetworkBuilder::Kind::vector)) {
-      std::string const parameter = to.use(*constant, *vector, NetworkBuilder::Kind::vector);
+    if (vector && to.tensors.fits(*constant, *vector, ParameterKind::vector)) {
+      std::string const parameter = to.use(*constant, *vector, ParameterKind::vector);
       return to.define_output(
                  n, to.graph().scale_channels(to.fresh_name(n), to.from_scope_of(n, node.input(i), x->node), parameter),
                  x->axis),

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <foldnorm/onnx/detail/constant_layouts.hpp>
+#include <foldnorm/onnx/detail/parameter_tensors.hpp>
 #include <foldnorm/onnx/infer_shapes.hpp>
 #include <foldnorm/onnx/network.hpp>
 
@@ -41,24 +42,19 @@ struct OnnxValue {
 class NetworkBuilder {
  public:
   explicit NetworkBuilder(OnnxFile const& model_file)
-      : file(model_file), index(file), constants(file, index), shapes(file, index) {
-    for (int n = 0; n < index.size(); ++n) {
-      auto const& node = index.node(n);
-      if (node.op_type() == "Identity" || node.op_type() == "Transpose") find_view(node);
-    }
-    for (int n = 0; n < index.size(); ++n) {
-      if (auto const table = looked_up(index.node(n))) tables_.insert(table->name);
-    }
-    for (auto const& import : model_file.model().opset_import()) {
-      if (import.domain().empty() || import.domain() == "ai.onnx") opset = import.version();
-    }
-  }
+      : file(model_file),
+        index(file),
+        constants(file, index),
+        shapes(file, index),
+        tensors(index),
+        opset(standard_opset(model_file.model())) {}
 
   OnnxFile const& file;
   OnnxIndex const index;
   OnnxConstants const constants;
   OnnxShapes const shapes;
-  std::int64_t opset = 1;
+  ParameterTensors tensors;
+  std::int64_t const opset;
   OnnxNetwork network;
 
   Graph& graph() { return network.graph; }
@@ -159,53 +155,23 @@ class NetworkBuilder {
     return graph().identity(fresh_name(n), product);
   }
 
-  // A constant of a type that weights have, as it is read here.
-  std::optional<OnnxConstant> constant(std::string const& read_as) const {
-    auto const view = constant_views_.find(read_as);
-    bool const is_view = view != constant_views_.end();
-    OnnxConstant found{read_as, nullptr, is_view ? view->second.first : read_as, is_view && view->second.second};
-    found.tensor = index.constant(found.name);
-    bool const is_weight = found.tensor && is_weight_type(found.tensor->data_type()) &&
-                           element_count(*found.tensor).value_or(0) > 0 &&
-                           *element_count(*found.tensor) <= static_cast<std::uint64_t>(largest_count);
-    return is_weight ? std::optional(found) : std::nullopt;
-  }
-  // The table of an embedding: a Gather along the first of a constant's two axes.
-  std::optional<OnnxConstant> looked_up(::onnx::NodeProto const& node) const {
-    bool const is_lookup = node.op_type() == "Gather" && index.is_standard(node) && node.input_size() == 2 &&
-                           node.output_size() == 1 && integer_attribute(node, "axis", 0) == 0;
-    auto const table = is_lookup ? constant(node.input(0)) : std::nullopt;
-    return table && !table->is_transposed && table->tensor->dims_size() == 2 ? table : std::nullopt;
-  }
-  bool is_table(OnnxConstant const& constant) const { return tables_.contains(constant.name); }
-
-  // What a parameter is to the layer graph: its size there depends on it.
-  enum class Kind : std::uint8_t { weight, table, vector, tokens };
-
-  // Can the constant be such a parameter? Not if it is one already, of another kind or layout.
-  bool fits(OnnxConstant const& constant, OnnxLayout const& layout, Kind kind) const {
-    auto const known = known_.find(constant.name);
-    if (is_table(constant) && kind != Kind::table) return false;
-    return known == known_.end() || (known->second.kind == kind && known->second.layout == layout);
-  }
-  // Takes this use of it as that of a parameter: its name. Precondition: it fits.
-  std::string use(OnnxConstant const& constant, OnnxLayout const& layout, Kind kind) {
-    ++uses_taken_[constant.read_as];
-    auto const [known, is_new] = known_.try_emplace(constant.name);
-    if (is_new) {
-      known->second = {fresh_name(constant.name), layout, kind};
-      network.sources.emplace(known->second.parameter, OnnxParameter{constant.name, layout});
+  // Takes this use of a constant as that of a parameter: its name. Precondition: it fits.
+  std::string use(OnnxConstant const& constant, OnnxLayout const& layout, ParameterKind kind) {
+    std::string& parameter = tensors.take_use(constant, layout, kind);
+    if (parameter.empty()) {
+      parameter = fresh_name(constant.name);
+      network.sources.emplace(parameter, OnnxParameter{constant.name, layout});
     }
-    return known->second.parameter;
+    return parameter;
   }
   // A constant as a source of tokens, its features along its last axis; none if it cannot be one.
   std::optional<OnnxValue> as_source(std::string const& name, int reader) {
-    auto const found = constant(name);
+    auto const found = tensors.constant(name);
     if (!found || found->is_transposed || found->tensor->dims_size() == 0) return std::nullopt;
     auto const layout = tokens_along(*found, -1, found->tensor->dims(found->tensor->dims_size() - 1));
-    if (!layout || !fits(*found, *layout, Kind::table)) return std::nullopt;
-    tables_.insert(found->name);
-    std::string const parameter = use(*found, *layout, Kind::table);
+    if (!layout || !tensors.fits(*found, *layout, ParameterKind::table)) return std::nullopt;
+    tensors.make_table(*found);
+    std::string const parameter = use(*found, *layout, ParameterKind::table);
     NodeId const ids = graph().ids(fresh_name(name, ".ids"), layout->outer);
     NodeId const source = graph().embedding(fresh_name(name, ".source"), ids, layout->rows, parameter);
     remember(source, {reader, "", -1});
@@ -237,10 +203,10 @@ class NetworkBuilder {
     auto const& node = index.node(reader);
     bool const is_of_type = node.op_type() == type && index.is_standard(node) && node.input_size() == 2;
     if (!is_of_type || is_taken(reader) || !index.are_together(n, reader)) return std::nullopt;
-    auto const found = constant(node.input(node.input(0) == value ? 1 : 0));
+    auto const found = tensors.constant(node.input(node.input(0) == value ? 1 : 0));
     if (!found) return std::nullopt;
     auto const layout = vector_along(*found, axis, count);
-    if (!layout || !fits(*found, *layout, Kind::vector)) return std::nullopt;
+    if (!layout || !tensors.fits(*found, *layout, ParameterKind::vector)) return std::nullopt;
     return Follower{reader, *found, *layout};
   }
 
@@ -285,37 +251,20 @@ class NetworkBuilder {
   // Every use of a parameter's tensor that no rule has taken becomes a layer whose value is an output: the analysis
   // then finds the tensor shared with somebody who would see a change.
   void finish() {
-    for (auto view = view_reads_.rbegin(); view != view_reads_.rend(); ++view) {
-      if (uses_taken_[view->first] == index.uses(view->first)) ++uses_taken_[view->second];
-    }
+    tensors.take_views();
     std::vector<ParameterDescription> const parameters(graph().parameters().begin(), graph().parameters().end());
     for (ParameterDescription const& parameter : parameters) {
       OnnxParameter const& source = network.sources.at(parameter.name);
       if (source.tensor.empty()) continue;
       auto const& tensor = *index.constant(source.tensor);
       check_tensor(tensor, source.layout, file);
-      bool const is_vector = known_.at(source.tensor).kind == Kind::vector;
+      bool const is_vector = tensors.kind(source.tensor) == ParameterKind::vector;
       if (is_vector) network.parameters.set(parameter.name, read_tensor(tensor, source.layout, file));
-      if (uses_taken_[source.tensor] != index.uses(source.tensor)) add_other_use(parameter, source.tensor);
+      if (tensors.has_other_uses(source.tensor)) add_other_use(parameter, source.tensor);
     }
   }
 
  private:
-  // An Identity or Transpose of a constant changes no number: what reads it reads the constant.
-  void find_view(::onnx::NodeProto const& node) {
-    if (!index.is_standard(node) || node.input_size() != 1 || node.output_size() != 1) return;
-    auto const source = constant(node.input(0));
-    if (!source) return;
-    bool const is_transposition = node.op_type() == "Transpose";
-    if (is_transposition) {
-      auto const* const perm = find_attribute(node, "perm");
-      bool const swaps = !perm || (perm->ints_size() == 2 && perm->ints(0) == 1 && perm->ints(1) == 0);
-      if (source->tensor->dims_size() != 2 || !swaps) return;
-    }
-    constant_views_[node.output(0)] = {source->name, source->is_transposed != is_transposition};
-    view_reads_.emplace_back(node.output(0), node.input(0));
-  }
-
   void add_other_use(ParameterDescription const& parameter, std::string const& tensor) {
     Node const first = graph().node(parameter.uses.front().node);  // a copy: the graph grows
     std::string const name = fresh_name(tensor, ".elsewhere");
@@ -342,19 +291,10 @@ class NetworkBuilder {
     }
   }
 
-  std::unordered_set<std::string> names_, tables_;
+  std::unordered_set<std::string> names_;
   std::unordered_map<std::string, int> used_;
   std::unordered_map<std::string, OnnxValue> values_;
   std::map<std::tuple<std::string, std::int64_t, Index>, NodeId> views_;
-  struct KnownParameter {
-    std::string parameter;
-    OnnxLayout layout;
-    Kind kind = Kind::weight;
-  };
-  std::unordered_map<std::string, KnownParameter> known_;                         // by tensor
-  std::unordered_map<std::string, std::pair<std::string, bool>> constant_views_;  // tensor, transposed?
-  std::vector<std::pair<std::string, std::string>> view_reads_;                   // a view, and what it reads
-  std::unordered_map<std::string, std::size_t> uses_taken_;
   std::unordered_set<int> taken_;
 };
 

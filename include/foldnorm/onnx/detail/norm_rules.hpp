@@ -76,7 +76,7 @@ inline void add_norm_pattern(NetworkBuilder& to, NormPattern const& pattern) {
   auto const beta = gamma ? to.follower(gamma->node, "Add", axis, features) : std::nullopt;
   if (beta) norm.beta_node = beta->node;
   auto const use = [&](auto const& found) {
-    return found ? to.use(found->constant, found->layout, NetworkBuilder::Kind::vector) : std::string();
+    return found ? to.use(found->constant, found->layout, ParameterKind::vector) : std::string();
   };
   std::string const gamma_name = use(gamma), beta_name = use(beta);
   Operator const op = pattern.subtracts_mean ? Operator::layer_norm : Operator::rms_norm;
@@ -111,17 +111,17 @@ inline bool add_fused_norm(NetworkBuilder& to, int n) {
   }
   auto const axis = from_end(integer_attribute(node, "axis", -1), to.shapes.of(node.input(0)));
   if (axis != -1) return refuse("it normalizes more than the last axis");
-  auto const gamma = to.constant(node.input(1));
+  auto const gamma = to.tensors.constant(node.input(1));
   std::string const beta_value = input_of(node, 2);
-  auto const beta = to.constant(beta_value);
+  auto const beta = to.tensors.constant(beta_value);
   if (!gamma || gamma->tensor->dims_size() != 1 || (!beta && !beta_value.empty())) {
     return refuse("gamma or beta is no constant vector");
   }
   Index const features = gamma->length(0);
   OnnxLayout const layout{.rows = features};
-  auto const kind = NetworkBuilder::Kind::vector;
-  bool const fits =
-      to.fits(*gamma, layout, kind) && (!beta || (vector_along(*beta, -1, features) && to.fits(*beta, layout, kind)));
+  auto const kind = ParameterKind::vector;
+  bool const fits = to.tensors.fits(*gamma, layout, kind) &&
+                    (!beta || (vector_along(*beta, -1, features) && to.tensors.fits(*beta, layout, kind)));
   if (!fits || !to.value(node.input(0))) return refuse("gamma or beta is used as another kind of parameter, too");
   if (auto const cut = is_layer_norm ? cut_along(to, node.input(0), -1, features) : std::nullopt) {
     NodeId const norm = add_norm_of_heads(to, n, *cut, epsilon);
@@ -155,7 +155,7 @@ inline bool add_batch_norm(NetworkBuilder& to, int n) {
   }
   Vector<double> values[4];
   for (int i = 0; i < 4; ++i) {
-    auto const constant = to.constant(node.input(i + 1));
+    auto const constant = to.tensors.constant(node.input(i + 1));
     auto found = constant ? to.constants.numbers(constant->name) : std::nullopt;
     if (!found || (i > 0 && found->size() != values[0].size())) return false;
     values[i] = *std::move(found);

@@ -40,7 +40,7 @@ inline std::optional<OnnxLayout> stacked_layout(NetworkBuilder const& to, OnnxCo
     Index& part = i < begin ? layout.outer : i < end ? layout.rows : layout.inner;
     part *= static_cast<Index>(weight.tensor->dims(i));
   }
-  bool const fits = to.fits(weight, layout, NetworkBuilder::Kind::weight);
+  bool const fits = to.tensors.fits(weight, layout, ParameterKind::weight);
   return fits ? std::optional(layout) : std::nullopt;
 }
 
@@ -50,13 +50,13 @@ inline bool add_stacked_matmul(NetworkBuilder& to, int n) {
   if (node.input_size() != 2) return false;
   int const side = to.value(node.input(0)) ? 1 : 0;  // of the constant
   auto const x = to.value(node.input(1 - side));
-  auto const weight = to.constant(node.input(side));
+  auto const weight = to.tensors.constant(node.input(side));
   int const rank = weight ? weight->tensor->dims_size() : 0;
   if (!x || rank < 2) return false;
   int const place = side == 1 ? rank - 1 : rank - 2;
   auto const layout = stacked_layout(to, *weight, place, place + 1);
   if (!layout) return false;
-  std::string const parameter = to.use(*weight, *layout, NetworkBuilder::Kind::weight);
+  std::string const parameter = to.use(*weight, *layout, ParameterKind::weight);
   to.define_output(n, to.sealed_linear(n, x->node, layout->rows, layout->columns(), parameter), place - rank);
   return true;
 }
@@ -105,7 +105,7 @@ inline bool add_einsum(NetworkBuilder& to, int n) {
   }
   for (int i = 0; i < 2; ++i) {  // a linear layer
     auto const x = to.value(node.input(1 - i));
-    auto const weight = to.constant(node.input(i));
+    auto const weight = to.tensors.constant(node.input(i));
     std::string const& labels = terms->operands[i];
     std::string const own = own_labels(*terms, i);
     bool const is_plain = weight && labels.size() == static_cast<std::size_t>(weight->tensor->dims_size()) &&
@@ -120,7 +120,7 @@ inline bool add_einsum(NetworkBuilder& to, int n) {
       if (length > 1 || count == 1) axes.push_back({*axis_of(own[static_cast<std::size_t>(k)], terms->value), length});
     }
     if (axes.empty()) return false;
-    std::string const parameter = to.use(*weight, *layout, NetworkBuilder::Kind::weight);
+    std::string const parameter = to.use(*weight, *layout, ParameterKind::weight);
     NodeId const made = to.sealed_linear(n, x->node, layout->rows, layout->columns(), parameter);
     to.define_output(n, made, std::move(axes));
     return true;
