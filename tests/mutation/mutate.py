@@ -3,6 +3,7 @@
 """Plants the mistakes of mistakes.py, one by one, in a copy of the headers, and runs the test that should notice.
 
 mutate.py BUILD_FOLDER [WORD...]   only mistakes whose line has one of the words
+mutate.py --check                  only whether each has its place in the headers
 Exit 1 unless every mistake is noticed and every test passes without one."""
 
 import concurrent.futures
@@ -38,16 +39,20 @@ def passes(include, test, folder, main):
         return False, "does not end"
 
 
+def misplaced():
+    for _, header, _, original, _ in MISTAKES:
+        count = (ROOT / "include/foldnorm" / header).read_text().count(original)
+        if count != 1:
+            yield f"mistakes.py: {header} has {count} times, expected once: {original}"
+
+
 def with_mistake(build, number, mistake, main):
     _, header, test, original, changed = mistake
     folder = build / f"mistake{number}"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "include", folder / "include")
     path = folder / "include/foldnorm" / header
-    text = path.read_text()
-    if text.count(original) != 1:
-        sys.exit(f"mistakes.py: {header} has {text.count(original)} times, expected once: {original}")
-    path.write_text(text.replace(original, changed))
+    path.write_text(path.read_text().replace(original, changed))
     good, how = passes(folder / "include", test, folder, main)
     shutil.rmtree(folder)
     return "SURVIVES" if good else how
@@ -62,6 +67,9 @@ def without_mistake(build, number, test, main):
 
 
 def main():
+    wrong = list(misplaced())
+    if wrong or sys.argv[1] == "--check":
+        sys.exit("\n".join(wrong))
     build = pathlib.Path(sys.argv[1]).resolve()
     words = sys.argv[2:]
     chosen = [m for m in MISTAKES if not words or any(w in " ".join(m[:3]) for w in words)]

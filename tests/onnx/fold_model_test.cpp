@@ -327,7 +327,7 @@ TEST_CASE("norms that would become more operators are left alone, unless asked f
   CHECK_FALSE(folds(fused, 17, OnnxTarget::onnxruntime));
   CHECK(folds(without_beta, 17, OnnxTarget::onnxruntime));
   CHECK(folds(zero_beta, 17, OnnxTarget::onnxruntime));
-  CHECK(folds(multiplied, 17, OnnxTarget::onnx));  // has no beta, loses two operators
+  CHECK(folds(multiplied, 17, OnnxTarget::onnx));     // has no beta, loses two operators
   CHECK_FALSE(folds(divided, 17, OnnxTarget::onnx));  // may be run as one operator
   CHECK_FALSE(folds(divided, 17, OnnxTarget::onnxruntime));
   CHECK(folds(multiplied, 17, OnnxTarget::onnxruntime));  // has no beta
