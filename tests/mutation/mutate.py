@@ -69,7 +69,7 @@ def without_mistake(build, number, test, main):
 def main():
     wrong = list(misplaced())
     if wrong or sys.argv[1] == "--check":
-        sys.exit("\n".join(wrong))
+        sys.exit("\n".join(wrong) or 0)
     build = pathlib.Path(sys.argv[1]).resolve()
     words = sys.argv[2:]
     chosen = [m for m in MISTAKES if not words or any(w in " ".join(m[:3]) for w in words)]
