@@ -8,13 +8,11 @@
 #include "end_to_end/paired_timing.hpp"
 #include "model_inputs.hpp"
 #include "onnx_runtime.hpp"
-
-#include <foldnorm/onnx/model_file.hpp>
+#include "optimized_model.hpp"
 
 #include <onnx/onnx_pb.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <ostream>
 #include <stdexcept>
@@ -22,25 +20,6 @@
 #include <vector>
 
 namespace foldnorm::onnx_models {
-
-namespace detail {
-
-// What ONNX Runtime makes of a model before it runs it: there norms that are written out are operators, too.
-inline onnx::ModelProto optimized_model(LocatedModel const& located) {
-  std::string folder = (std::filesystem::temp_directory_path() / "foldnorm_XXXXXX").string();
-  if (!::mkdtemp(folder.data())) throw std::runtime_error(folder + ": cannot be made");
-  struct Removal {
-    std::filesystem::path folder;
-    ~Removal() { std::filesystem::remove_all(folder); }
-  } const removal{folder};
-  std::string const path = folder + "/optimized.onnx";
-  onnx_runtime::Session::from_bytes(
-      located.model.SerializeAsString(),
-      {.data_folder = std::filesystem::absolute(located.folder).string(), .optimized_path = path});
-  return OnnxFile(path).model();
-}
-
-}  // namespace detail
 
 struct FoldGain {
   end_to_end::Timing timing;
@@ -59,7 +38,7 @@ inline FoldGain time_fold(LocatedModel const& original, LocatedModel const& fold
   auto const load = [&](onnx::ModelProto const& model, std::filesystem::path const& folder, int repetitions) {
     subjects.emplace_back(model, inputs, 1, repetitions, std::filesystem::absolute(folder).string());
   };
-  onnx::ModelProto const before = detail::optimized_model(original);
+  onnx::ModelProto const before = optimized_model(original);
   load(before, original.folder, extra);
   constexpr double longest_run = 0.5;
   double const once = end_to_end::detail::seconds_of(subjects[0], 1, 1);
@@ -67,7 +46,7 @@ inline FoldGain time_fold(LocatedModel const& original, LocatedModel const& fold
     throw std::runtime_error("one run takes " + std::to_string(once) + " s: give smaller inputs (--size, --dimension)");
   }
   load(before, original.folder, 0);
-  load(detail::optimized_model(folded), folded.folder, extra);
+  load(optimized_model(folded), folded.folder, extra);
   end_to_end::Comparison timed;
   timed.add_rounds(subjects, {}, [&](auto& subject, double, int runs) {
     return end_to_end::repeated_norm_seconds(subject, extra, runs);

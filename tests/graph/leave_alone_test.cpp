@@ -56,8 +56,23 @@ TEST_CASE("leave_alone: a center is not inserted for norms that are left alone")
   CHECK(verdicts(nonlinear_stream, options) == "fold n1\nfold n2\ninsert r\n");
   options = leaving(nonlinear_stream, {"n2"});
   options.insert_centering = PlacementCosts{};  // as much as it frees
-  CHECK(verdicts(nonlinear_stream, options) ==
-        "keep n1 nonlinear r\nkeep n2 left_alone n2\n# nothing worth inserting\n");
+  CHECK(verdicts(nonlinear_stream, options) == "keep n1 nonlinear r\nkeep n2 nonlinear r\n# nothing worth inserting\n");
+}
+
+TEST_CASE("leave_alone: gamma and beta of a norm that is left alone stay") {
+  std::string const text = R"(
+    input x features=5
+    linear a x out=6 weight=A
+    layer_norm n a gamma=g beta=c
+    linear b n out=4 weight=B bias=b0
+    output y b
+  )";
+  FoldOptions options;
+  options.affine = true;
+  CHECK(verdicts(text, options) == "fold n\ncenter A\naffine n\n");
+  options = leaving(text, {"n"});
+  options.affine = true;
+  CHECK(verdicts(text, options) == "keep n left_alone n\nkeep_affine n left_alone n\n");
 }
 
 TEST_CASE("is_centered: is asked of parameters without values, and believed") {

@@ -38,6 +38,7 @@ class AffineMoves {
     for (std::string const& table : untied) untied_[at(graph_.find_parameter(table).value())] = true;
     find_readers(values);
     for (AffineVerdict& verdict : verdicts_) {
+      if (facts.is_left_alone(verdict.norm)) verdict.refusal = refusal(Reason::left_alone, verdict.norm);
       if (verdict.moves()) verdict.refusal = obstacle(verdict);
       if (!verdict.moves()) verdict.readers.clear();
     }

@@ -53,7 +53,7 @@ inline FoldReport find_foldable_norms(Graph const& graph, FoldOptions const& opt
     if (facts.folds(id)) {
       needed_by_folds.push_back(detail::needed_by_norm(graph, id));
       report.norms.push_back({id, node.name, std::nullopt});
-    } else if (facts.is_left_alone(id)) {
+    } else if (facts.can_fold(id)) {
       report.norms.push_back({id, node.name, Refusal{Reason::left_alone, id, node.name}});
     } else {
       report.norms.push_back({id, node.name, blame.of_norm(id)});

@@ -74,9 +74,9 @@ class FoldFacts {
 
   bool is_left_alone(NodeId norm) const { return options_.leave_alone.contains(norm); }
 
-  // Do the intervals of a norm's input cover each of its groups exactly, and is the norm to be changed?
-  bool folds(NodeId norm) const {
-    if (is_left_alone(norm)) return false;
+  bool folds(NodeId norm) const { return !is_left_alone(norm) && can_fold(norm); }
+  // Do the intervals of a norm's input cover each of its groups exactly?
+  bool can_fold(NodeId norm) const {
     Node const& node = graph_.node(norm);
     Index const length = node.features / groups_of(node);
     for (Index begin = 0; begin < node.features; begin += length) {

@@ -36,7 +36,7 @@ struct FoldOptions {
   // Of a parameter that `parameters` has not: is each of its columns known to sum to zero? For weights that are read
   // when they are asked for. Inference only.
   std::function<bool(std::string const&)> is_centered = {};
-  // layer_norms that are to stay as they are, whatever else folds: nothing is centered for them.
+  // Norms that are to stay as they are, whatever else folds: nothing is centered for them, and gamma and beta stay.
   std::set<NodeId> leave_alone = {};
 };
 

@@ -33,15 +33,16 @@ struct OnnxFoldOptions {
   TiedTables tied = TiedTables::refuse;
   bool affine = false;            // move gammas and betas into the layers that read them, too
   bool insert_centering = false;  // insert centers where they free more norms than they are themselves
-  bool fold_slower = false;       // fold norms, too, that are faster as they are (slower_norms.hpp)
+  bool fold_slower = false;       // change norms, too, that are faster as they are (slower_norms.hpp)
   OnnxTarget target = OnnxTarget::onnx;
 };
 
 struct FoldedOnnx {
   OnnxNetwork network;
   FoldReport report;
-  std::map<NodeId, std::string> left_alone;  // norms that would fold and are faster as they are, and why
-  ::onnx::ModelProto model;                  // where something changes
+  std::map<NodeId, std::string> left_alone;         // norms that would fold and are faster as they are, and why
+  std::map<NodeId, std::string> affine_left_alone;  // likewise, of others, whose gamma and beta would move
+  ::onnx::ModelProto model;                         // where something changes
 
   std::size_t folds() const { return report.folds(); }
   std::size_t norms() const { return report.norms.size() + network.refused.size(); }
@@ -61,32 +62,43 @@ inline PlacementCosts onnx_placement_costs(OnnxNetwork const& network, OnnxShape
   return costs;
 }
 
-// Of the norms that fold, those that are faster as they are. Whatever else folds, moves or is centered may hang on
+// What the report does to each norm that it changes.
+inline std::map<NodeId, NormFate> norm_fates(OnnxNetwork const& network, FoldReport const& report) {
+  Graph const& graph = network.graph;
+  KnownValues const values(graph, &network.parameters);
+  std::map<NodeId, NormFate> fates;
+  for (Verdict const& verdict : report.norms) {
+    if (!verdict.folds()) continue;
+    Node const& node = graph.node(verdict.norm);
+    fates[verdict.norm].loses_mean = true;
+    fates[verdict.norm].keeps_beta = !values.is_zero(node.parameter(Key::beta), 0, node.features);
+  }
+  for (AffineVerdict const& affine : report.affines) {
+    if (!affine.moves()) continue;
+    NormFate& fate = fates[affine.norm];
+    fate.loses_gamma = graph.node(affine.norm).parameter(Key::gamma).present();
+    fate.keeps_beta = false;
+    fate.adds_bias = affine.shifts && std::ranges::any_of(affine.readers, [&](NodeId reader) {
+                       return !graph.node(reader).parameter(Key::bias).present();
+                     });
+  }
+  return fates;
+}
+
+// Of the norms that change, those that are faster as they are. Whatever else folds, moves or is centered may hang on
 // them, so that the analysis begins again without them, until there are none.
 inline void leave_slower_norms_alone(FoldedOnnx& result, FoldOptions& fold, OnnxTarget target, std::int64_t opset) {
-  Graph const& graph = result.network.graph;
-  KnownValues const values(graph, &result.network.parameters);
+  OnnxNetwork const& network = result.network;
   for (bool is_done = false; !is_done;) {
-    std::set<NodeId> keep_beta;
-    for (auto const& [id, norm] : result.network.norms) {
-      Node const& node = graph.node(id);
-      if (!values.is_zero(node.parameter(Key::beta), 0, node.features)) keep_beta.insert(id);
-    }
-    for (AffineVerdict const& affine : result.report.affines) {
-      if (affine.moves()) keep_beta.erase(affine.norm);
-    }
     is_done = true;
-    for (Verdict const& verdict : result.report.norms) {
-      if (!verdict.folds()) continue;
-      char const* const why =
-          why_slower(result.network.norms.at(verdict.norm), result.network.origin(verdict.norm).axis,
-                     keep_beta.contains(verdict.norm), target, opset);
+    for (auto const& [id, fate] : norm_fates(network, result.report)) {
+      char const* const why = why_slower(network.norms.at(id), network.origin(id).axis, fate, target, opset);
       if (!why) continue;
-      result.left_alone.emplace(verdict.norm, why);
-      fold.leave_alone.insert(verdict.norm);
+      (fate.loses_mean ? result.left_alone : result.affine_left_alone).emplace(id, why);
+      fold.leave_alone.insert(id);
       is_done = false;
     }
-    if (!is_done) result.report = find_foldable_norms(graph, fold);
+    if (!is_done) result.report = find_foldable_norms(network.graph, fold);
   }
 }
 
@@ -96,7 +108,7 @@ inline void leave_slower_norms_alone(FoldedOnnx& result, FoldOptions& fold, Onnx
 // Throws onnx_error as to_graph does, and where a value to be changed is no finite number; what the writer throws.
 inline FoldedOnnx fold_onnx_model(OnnxFile const& file, OnnxFoldOptions const& options = {},
                                   ExternalWriter* data = nullptr) {
-  FoldedOnnx result{to_graph(file), {}, {}, {}};
+  FoldedOnnx result{to_graph(file), {}, {}, {}, {}};
   OnnxIndex const index(file);
   OnnxShapes const shapes(file, index);
   NetworkWeights weights(file, index, result.network);

@@ -32,6 +32,9 @@ inline void print_affine(std::ostream& out, OnnxIndex const& index, FoldedOnnx c
     std::string const norm = onnx_text(index, folded.network, affine.norm);
     if (affine.moves()) {
       out << "affine " << norm << '\n';
+    } else if (affine.refusal->reason == Reason::left_alone) {
+      auto const& reasons = folded.left_alone.contains(affine.norm) ? folded.left_alone : folded.affine_left_alone;
+      out << "keep_affine " << norm << ": " << reasons.at(affine.norm) << '\n';
     } else {
       out << "keep_affine " << norm << ": " << to_string(affine.refusal->reason) << ": "
           << onnx_text(index, folded.network, affine.refusal->blame) << '\n';
@@ -51,8 +54,8 @@ inline void print_report(std::ostream& out, OnnxFile const& file, FoldedOnnx con
   for (Verdict const& norm : report.norms) {
     if (norm.folds()) {
       out << "fold " << text(norm.norm) << '\n';
-    } else if (norm.refusal->reason == Reason::left_alone) {
-      out << "keep " << text(norm.norm) << ": " << folded.left_alone.at(norm.norm) << '\n';
+    } else if (auto const left = folded.left_alone.find(norm.norm); left != folded.left_alone.end()) {
+      out << "keep " << text(norm.norm) << ": " << left->second << '\n';
     } else {
       out << "keep " << text(norm.norm) << ": " << to_string(norm.refusal->reason) << ": " << text(norm.refusal->blame)
           << '\n';
