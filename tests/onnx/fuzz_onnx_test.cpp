@@ -141,22 +141,46 @@ class RandomModel {
           return b_.node("Mul", {other, vector(x.features)});
       }
     };
-    auto const branch = [&] {  // what it makes of its own, nobody else can read
-      auto const vectors = vectors_, matrices = matrices_;
-      std::string const output = inside();
-      vectors_ = vectors;
-      matrices_ = matrices;
-      return output;
-    };
-    b_.set_graph(node, "then_branch", branch);
-    b_.set_graph(node, "else_branch", branch);
+    b_.set_graph(node, "then_branch", [&] { return on_its_own(inside); });
+    b_.set_graph(node, "else_branch", [&] { return on_its_own(inside); });
     return chosen;
+  }
+
+  // Two runs of a body, which reads what the one before has made, and what is outside.
+  std::string loop(Value const& x) {
+    std::int64_t const f = x.features;
+    std::string const other = like(x).name, name = "Loop" + fresh(), state = name + ".state";
+    auto& node = b_.add("Loop", {b_.integers(name + ".count", {2}), "", x.name}, {name});
+    b_.set_graph(node, "body", [&] {
+      for (auto const& input : {name + ".iteration", name + ".condition", state}) {
+        auto& described = *b_.model.mutable_graph()->add_input();
+        described.set_name(input);
+        described.mutable_type()->mutable_tensor_type()->set_elem_type(::onnx::TensorProto::DOUBLE);
+      }
+      b_.model.mutable_graph()->add_output()->set_name(b_.node("Identity", {name + ".condition"}));
+      return on_its_own([&] {
+        std::string const read = below(3) > 0 ? state : b_.node("Add", {state, other});
+        std::string const y = below(3) > 0 ? b_.node("MatMul", {read, matrix(f, f)}) : below(2) == 0 ? other : read;
+        std::string const n = below(3) > 0 ? norm({y, f}) : b_.node("Relu", {y});
+        return below(2) == 0 ? n : b_.node("Add", {b_.node("MatMul", {n, matrix(f, f)}), vector(f)});
+      });
+    });
+    return name;
+  }
+  // What a graph inside of a node makes of its own, nobody else can read.
+  template <class Build>
+  std::string on_its_own(Build build) {
+    auto const vectors = vectors_, matrices = matrices_;
+    std::string const output = build();
+    vectors_ = vectors;
+    matrices_ = matrices;
+    return output;
   }
 
   void step() {
     Value const x = any();
     std::int64_t const f = x.features;
-    switch (below(33)) {
+    switch (below(34)) {
       case 0:
       case 1:
       case 2:
@@ -277,7 +301,9 @@ class RandomModel {
       }
       case 30:
         return add(branches(x), f);
-      case 31: {  // a table, looked up or read as a head's weight
+      case 31:
+        return add(loop(x), f);
+      case 32: {  // a table, looked up or read as a head's weight
         if (below(3) > 0 || f != width) return add(b_.node("Gather", {table_, "ids"}), width);
         std::string const head = b_.node("MatMul", {x.name, b_.node("Transpose", {table_})});
         return add(head, vocabulary);

@@ -5,6 +5,7 @@
 
 #include "catch.hpp"
 #include "graph/matchers.hpp"
+#include "onnx/fold_checks.hpp"
 #include "onnx/onnx_testing.hpp"
 
 #include <cstdint>
@@ -16,9 +17,6 @@ using namespace foldnorm::testing;
 using foldnorm::testing::Contains;
 
 namespace {
-
-// As in fold_model_test.cpp; tokens that are sums of many, or of weights that are, have rounding errors of their size.
-constexpr double operator_tolerance = 1e-10;
 
 // From [2, 4, 8], features last, to whatever has features last, eight again.
 using Step = std::string (*)(ModelBuilder&, std::string const&);
@@ -257,21 +255,6 @@ std::vector<OperatorCase> const& operator_cases() {
   return cases;
 }
 
-// Every combination of options keeps the function.
-void check_folds(::onnx::ModelProto const& model, TestTensors const& inputs, std::string const& report) {
-  CHECK_THAT(FoldedTestModel(model).report(), Contains(report));
-  for (int k = 0; k < 8; ++k) {
-    OnnxFoldOptions options;
-    options.affine = (k & 1) != 0;
-    options.insert_centering = (k & 2) != 0;
-    options.target = (k & 4) != 0 ? OnnxTarget::onnxruntime : OnnxTarget::onnx;
-    FoldedTestModel const folded(model, options);
-    INFO("options " << k << "\n" << folded.report());
-    CHECK(folded.error(inputs) < operator_tolerance);
-  }
-}
-TestTensors operator_inputs() { return {{"x", random_tensor({2, 4, 8}, 7)}}; }
-
 }  // namespace
 
 TEST_CASE("each operator lets a norm behind it fold, or blocks it by name") {
@@ -340,72 +323,6 @@ TEST_CASE("values of several heads fold in front of a norm of each head, not in 
                               : b.layer_norm(merged(b, b.node("Transpose", {y}, {}, {{"perm", {0, 2, 1, 3}}})), 8);
     b.add("Relu", {n}, {b.output("y")});
     check_folds(b.model, operator_inputs(), is_per_head ? it_folds : ": nonlinear: MatMul ");
-  }
-}
-
-TEST_CASE("branches of an If count as part of the graph") {
-  // A stream of two layers, of which a condition chooses one, or its place in a branch.
-  auto const model = [](auto then_branch, auto else_branch, bool is_read_apart) {
-    ModelBuilder b;
-    b.input("flag", {}, ::onnx::TensorProto::BOOL);
-    std::string const x = b.input("x", {-1, -2, 8});
-    std::string const h = b.linear(x, 8, 8);
-    auto& node = b.add("If", {"flag"}, {"chosen"});
-    b.set_graph(node, "then_branch", [&] { return then_branch(b, h); });
-    b.set_graph(node, "else_branch", [&] { return else_branch(b, h); });
-    b.add("Relu", {b.layer_norm("chosen", 8)}, {b.output("y")});
-    if (is_read_apart)
-      b.add("MatMul", {b.node("Relu", {x}), h.empty() ? h : b.model.graph().initializer(0).name()}, {b.output("z")});
-    return b.model;
-  };
-  auto const passed = [](ModelBuilder& b, std::string const& h) { return b.node("Identity", {h}); };
-  auto const layer = [](ModelBuilder& b, std::string const& h) {
-    return b.linear(b.node("Relu", {b.layer_norm(h, 8)}), 8, 8);
-  };
-  auto const activation = [](ModelBuilder& b, std::string const& h) { return b.node("Relu", {b.written_out(h, 8)}); };
-  auto const check = [](::onnx::ModelProto const& made, char const* report) {
-    for (double const flag : {0.0, 1.0}) {
-      TestTensors inputs = operator_inputs();
-      inputs["flag"] = TestTensor(TestTensor::Shape{});
-      inputs["flag"].values[0] = flag;
-      check_folds(made, inputs, report);
-    }
-  };
-  check(model(passed, passed, false), "folded 1 of 1\n");
-  check(model(passed, layer, false), "folded 2 of 2\n");
-  check(model(layer, layer, false), "folded 3 of 3\n");
-  check(model(activation, layer, false), ": nonlinear: Relu ");
-  check(model(passed, passed, true), ": tied: ");
-
-  SECTION("a weight that is read in a branch and outside is shared") {
-    ModelBuilder b;
-    b.input("flag", {}, ::onnx::TensorProto::BOOL);
-    std::string const x = b.input("x", {-1, -2, 8}), w = b.weight("w", {8, 8});
-    std::string const h = b.node("MatMul", {x, w});
-    auto& node = b.add("If", {"flag"}, {"chosen"});
-    b.set_graph(node, "then_branch", [&] { return b.node("MatMul", {b.node("Relu", {x}), w}); });
-    b.set_graph(node, "else_branch", [&] { return b.linear(x, 8, 8); });
-    b.add("Relu", {b.layer_norm(h, 8)}, {b.output("y")});
-    b.output("chosen");
-    check(b.model, ": tied: MatMul ");
-  }
-}
-
-TEST_CASE("what a loop's body reads is not changed, and the loop is to blame") {
-  for (bool const reads_weight : {true, false}) {
-    ModelBuilder b;
-    std::string const x = b.input("x", {-1, -2, 8}), w = b.weight("w", {8, 8});
-    std::string const h = b.node("MatMul", {x, w});
-    auto& node = b.add("Loop", {b.integers("count", {2}), "", x}, {b.output("z")});
-    node.set_name("the_loop");
-    b.set_graph(node, "body", [&] {
-      for (char const* name : {"iteration", "condition", "state"}) b.model.mutable_graph()->add_input()->set_name(name);
-      b.model.mutable_graph()->add_output()->set_name("condition");
-      return reads_weight ? b.node("MatMul", {"state", w}) : b.node("Add", {"state", h});
-    });
-    b.add("Relu", {b.layer_norm(h, 8)}, {b.output("y")});
-    check_folds(b.model, operator_inputs(),
-                reads_weight ? ": tied: Loop 'the_loop'" : ": read_unforgiven: Loop 'the_loop'");
   }
 }
 

@@ -83,6 +83,7 @@ class ReferenceInterpreter {
   // The first input is a state that each run of the body makes anew, so many times.
   void run_loop(Node const& node) {
     auto const& body = attribute(node, "body")->g();
+    for (int i = 0; i < 2; ++i) values_[body.input(i).name()] = TestTensor(TestTensor::Shape{});
     values_[body.input(2).name()] = in(node, 2);
     for (double k = 0; k < in(node, 0).values.at(0); ++k) {
       run_graph(body);
@@ -91,10 +92,33 @@ class ReferenceInterpreter {
     values_[node.output(0)] = values_.at(body.input(2).name());
   }
 
+  // One state and one input, of which each run of the body takes a slice along axis 0; likewise one output.
+  void run_scan(Node const& node) {
+    auto const& body = attribute(node, "body")->g();
+    TestTensor const& all = in(node, 1);
+    TestTensor::Shape const slice_dims(all.dims.begin() + 1, all.dims.end());
+    values_[body.input(0).name()] = in(node, 0);
+    TestTensor made;
+    for (std::int64_t k = 0; k < all.dims[0]; ++k) {
+      TestTensor slice(slice_dims);
+      std::copy_n(all.values.begin() + k * slice.size(), slice.size(), slice.values.begin());
+      values_[body.input(1).name()] = std::move(slice);
+      run_graph(body);
+      values_[body.input(0).name()] = values_.at(body.output(0).name());
+      TestTensor const& one = values_.at(body.output(1).name());
+      made.values.insert(made.values.end(), one.values.begin(), one.values.end());
+      made.dims = one.dims;
+    }
+    made.dims.insert(made.dims.begin(), all.dims[0]);
+    values_[node.output(0)] = values_.at(body.input(0).name());
+    values_[node.output(1)] = std::move(made);
+  }
+
   void run_node(Node const& node) {
     std::string const& op = node.op_type();
     if (op == "If") return run_branch(node);
     if (op == "Loop") return run_loop(node);
+    if (op == "Scan") return run_scan(node);
     if (op == "Split") return run_split(node);
     values_[node.output(0)] = value_of(node, op);
   }

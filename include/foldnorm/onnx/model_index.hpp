@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 // foldnorm/onnx/model_index.hpp -- who makes and who reads each value of an ONNX graph; checked to be a graph.
 //
-// Nodes have numbers, in an order in which they can run. The branches of an If count as part of the graph, their nodes
-// right in front of the If's own, where each name in them is the model's only one; other graphs inside of nodes (loop
-// bodies) are read by the node that they are in.
+// Nodes have numbers, in an order in which they can run. The branches of an If and the body of a Loop or Scan count as
+// part of the graph, their nodes right in front of the node they are in, where each name in them is the model's only
+// one; other graphs inside of nodes are read by the node that they are in.
 #pragma once
 
 #include <foldnorm/core/errors.hpp>
+#include <foldnorm/onnx/detail/inner_graphs.hpp>
 #include <foldnorm/onnx/model_file.hpp>
+#include <foldnorm/onnx/node.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -20,57 +22,16 @@
 
 namespace foldnorm::inline FOLDNORM_ABI {
 
-// An attribute of a node by its name; null if it has none.
-inline ::onnx::AttributeProto const* find_attribute(::onnx::NodeProto const& node, std::string_view name) {
-  for (auto const& attribute : node.attribute()) {
-    if (attribute.name() == name) return &attribute;
-  }
-  return nullptr;
-}
-inline std::int64_t integer_attribute(::onnx::NodeProto const& node, std::string_view name, std::int64_t otherwise) {
-  auto const* const attribute = find_attribute(node, name);
-  return attribute && attribute->type() == ::onnx::AttributeProto::INT ? attribute->i() : otherwise;
-}
-inline double float_attribute(::onnx::NodeProto const& node, std::string_view name, double otherwise) {
-  auto const* const attribute = find_attribute(node, name);
-  return attribute && attribute->type() == ::onnx::AttributeProto::FLOAT ? static_cast<double>(attribute->f())
-                                                                         : otherwise;
-}
-
-// An input of a node that may be left out: empty where it is.
-inline std::string input_of(::onnx::NodeProto const& node, int i) {
-  return i < node.input_size() ? node.input(i) : std::string();
-}
-
-// "Conv '/stem/Conv'": how messages and reports call a node.
-inline std::string node_text(::onnx::NodeProto const& node) {
-  std::string const name = !node.name().empty() ? node.name() : node.output_size() > 0 ? node.output(0) : "";
-  return node.op_type() + " " + detail::printable(name);
-}
-
-namespace detail {
-
-template <class Action>
-void for_each_graph(::onnx::NodeProto const& node, Action action) {
-  for (auto const& attribute : node.attribute()) {
-    if (attribute.has_g()) action(attribute.g());
-    for (auto const& graph : attribute.graphs()) action(graph);
-  }
-}
-
-}  // namespace detail
-
 class OnnxIndex {
  public:
   static constexpr int nobody = -1;
 
   // Throws onnx_error, here and inside nested graphs: a value that is made twice, or read before it is made (so any
   // cycle), or by nobody; an output that nobody makes. Not owned: `file` is to outlive it. Linear in the model.
-  explicit OnnxIndex(OnnxFile const& file) : name_(file.name()), graph_(file.model().graph()) {
+  explicit OnnxIndex(OnnxFile const& file) : name_(file.name()), graph_(file.model().graph()), inner_graphs_(graph_) {
     bool const inputs_are_constants = file.model().ir_version() < 4;  // which had to list initializers as inputs
     for (auto const& function : file.model().functions()) functions_.insert(function.domain() + ":" + function.name());
     std::vector<std::string> made;
-    count_names(graph_);
     enter(graph_, made);
     add_graph(graph_);
     if (!inputs_are_constants) {
@@ -87,19 +48,20 @@ class OnnxIndex {
   }
 
   ::onnx::GraphProto const& graph() const { return graph_; }
-  // The main graph, and the branches that count as part of it.
+  // The main graph, and those that count as part of it.
   std::vector<::onnx::GraphProto const*> const& graphs() const { return graphs_; }
   int size() const { return static_cast<int>(nodes_.size()); }
   ::onnx::NodeProto const& node(int n) const { return *place(n).node; }
-  // Are two nodes in the same graph, or the same branch?
+  // Are two nodes in the same graph: the main one, or the same branch or body?
   bool are_together(int a, int b) const { return place(a).graph == place(b).graph; }
-  // Of an If whose branches count as part of the graph, the two of them, as its attributes have them. Else nothing.
-  std::span<::onnx::GraphProto const* const> branches(int n) const {
-    auto const found = branches_.find(n);
-    if (found == branches_.end()) return {};
+  // The graphs in a node that count as part of the graph, in the order of its attributes: two branches of an If, the
+  // body of a Loop or Scan. Else nothing.
+  std::span<::onnx::GraphProto const* const> inner_graphs(int n) const {
+    auto const found = inner_.find(n);
+    if (found == inner_.end()) return {};
     return found->second;
   }
-  // The node that makes a value; nobody for inputs and initializers.
+  // The node that makes a value; nobody for inputs (a body's among them) and initializers.
   int producer(std::string const& value) const {
     auto const found = producers_.find(value);
     return found == producers_.end() ? nobody : found->second;
@@ -112,7 +74,7 @@ class OnnxIndex {
   bool is_output(std::string const& value) const { return outputs_.contains(value); }
   // Read by so many, outputs of the graph among them.
   std::size_t uses(std::string const& value) const { return readers(value).size() + (is_output(value) ? 1 : 0); }
-  // Values from outside that graphs inside this node read, branches that count as part of the graph among them.
+  // Values from outside that graphs inside this node read, those that count as part of the graph among them.
   std::vector<std::string> const& captured(int n) const {
     static std::vector<std::string> const nothing;
     auto const found = captured_.find(n);
@@ -158,38 +120,6 @@ class OnnxIndex {
     for (auto const& tensor : graph.sparse_initializer()) add(tensor.values().name());
   }
 
-  void count_names(::onnx::GraphProto const& graph) {
-    for (auto const& input : graph.input()) ++name_counts_[input.name()];
-    for (auto const& tensor : graph.initializer()) ++name_counts_[tensor.name()];
-    for (auto const& node : graph.node()) {
-      for (auto const& output : node.output()) ++name_counts_[output];
-      detail::for_each_graph(node, [&](::onnx::GraphProto const& inner) { count_names(inner); });
-    }
-  }
-  // Those of an If whose names are the model's only ones.
-  std::vector<::onnx::GraphProto const*> find_branches(::onnx::NodeProto const& node) const {
-    std::vector<::onnx::GraphProto const*> result;
-    if (node.op_type() != "If" || !is_standard(node) || node.input_size() != 1) return {};
-    for (auto const& attribute : node.attribute()) {
-      bool const is_branch = attribute.name() == "then_branch" || attribute.name() == "else_branch";
-      if (!is_branch || &attribute != find_attribute(node, attribute.name())) continue;
-      ::onnx::GraphProto const& graph = attribute.g();
-      bool const fits = graph.input_size() == 0 && graph.output_size() == node.output_size();
-      if (!attribute.has_g() || !fits || !has_own_names(graph)) return {};
-      result.push_back(&graph);
-    }
-    return result.size() == 2 ? result : std::vector<::onnx::GraphProto const*>();
-  }
-  bool has_own_names(::onnx::GraphProto const& graph) const {
-    auto const is_own = [&](std::string const& name) { return name.empty() || name_counts_.at(name) == 1; };
-    if (graph.sparse_initializer_size() > 0) return false;
-    for (auto const& tensor : graph.initializer()) {
-      if (!is_own(tensor.name())) return false;
-    }
-    return std::ranges::all_of(graph.node(),
-                               [&](auto const& node) { return std::ranges::all_of(node.output(), is_own); });
-  }
-
   void add_graph(::onnx::GraphProto const& graph) {
     graphs_.push_back(&graph);
     for (auto const& tensor : graph.initializer()) constants_.emplace(tensor.name(), &tensor);
@@ -214,25 +144,25 @@ class OnnxIndex {
 
   // Precondition: the node is checked.
   void index_node(::onnx::NodeProto const& node, ::onnx::GraphProto const& graph) {
-    auto const branches = find_branches(node);
-    for (auto const* const branch : branches) {
-      add_graph(*branch);
-      for (auto const& inner : branch->node()) index_node(inner, *branch);
+    auto const inside = is_standard(node) ? inner_graphs_.of(node) : std::vector<::onnx::GraphProto const*>();
+    for (auto const* const inner : inside) {
+      add_graph(*inner);
+      for (auto const& inner_node : inner->node()) index_node(inner_node, *inner);
     }
     int const n = size();
     nodes_.push_back({&node, &graph});
     for (auto const& input : node.input()) {
       if (!input.empty()) readers_[input].push_back(n);
     }
-    for (auto const* const branch : branches) {
-      for (auto const& output : branch->output()) readers_[output.name()].push_back(n);
+    for (auto const* const inner : inside) {
+      for (auto const& output : inner->output()) readers_[output.name()].push_back(n);
     }
     std::vector<std::string> captured = captured_by(node);
     for (auto const& value : captured) {
-      if (branches.empty()) readers_[value].push_back(n);  // else the nodes in them read it
+      if (inside.empty()) readers_[value].push_back(n);  // else the nodes in them read it
     }
     if (!captured.empty()) captured_.emplace(n, std::move(captured));
-    if (!branches.empty()) branches_.emplace(n, branches);
+    if (!inside.empty()) inner_.emplace(n, inside);
     for (auto const& output : node.output()) {
       if (!output.empty()) producers_.emplace(output, n);
     }
@@ -275,10 +205,10 @@ class OnnxIndex {
 
   std::string name_;
   ::onnx::GraphProto const& graph_;
+  detail::InnerGraphs inner_graphs_;
   std::vector<Place> nodes_;
   std::vector<::onnx::GraphProto const*> graphs_;
-  std::unordered_map<int, std::vector<::onnx::GraphProto const*>> branches_;
-  std::unordered_map<std::string, int> name_counts_;
+  std::unordered_map<int, std::vector<::onnx::GraphProto const*>> inner_;
   std::unordered_set<std::string> visible_, outputs_;
   std::set<std::string> functions_;
   std::unordered_map<std::string, int> producers_;

@@ -12,6 +12,7 @@
 #include <foldnorm/onnx/detail/linear_rules.hpp>
 #include <foldnorm/onnx/detail/network_builder.hpp>
 #include <foldnorm/onnx/detail/norm_rules.hpp>
+#include <foldnorm/onnx/detail/other_uses.hpp>
 #include <foldnorm/onnx/detail/product_rules.hpp>
 #include <foldnorm/onnx/detail/rearranging_rules.hpp>
 #include <foldnorm/onnx/detail/token_rules.hpp>
@@ -126,7 +127,8 @@ inline std::unordered_map<int, NormPattern> find_norms(NetworkBuilder& to) {
       int const first = found->nodes.front();
       result.emplace(first, *std::move(found));
     } else if (found->subtracts_mean) {
-      to.refuse(n, is_together ? "a value inside it is read from elsewhere" : "a part of it is outside of the branch");
+      to.refuse(n, is_together ? "a value inside it is read from elsewhere"
+                               : "a part of it is outside of the branch or body");
     }
   }
   return result;
@@ -145,6 +147,7 @@ inline OnnxNetwork build_network(OnnxFile const& file) {
   auto const norms = find_norms(to);
   std::unordered_map<int, NormPattern const*> begun;  // by last node
   add_inputs(to);
+  add_body_inputs(to);
   for (int n = 0; n < to.index.size(); ++n) {
     if (auto const norm = norms.find(n); norm != norms.end()) {
       if (place_of(to, norm->second)) {
@@ -165,7 +168,7 @@ inline OnnxNetwork build_network(OnnxFile const& file) {
       to.remember(to.graph().output(to.fresh_name(output.name(), ".output"), value->node), {OnnxIndex::nobody, "", 0});
     }
   }
-  to.finish();
+  take_parameters(to);
   return std::move(to.network);
 }
 

@@ -214,8 +214,12 @@ class NetworkBuilder {
   void add_opaque(int n) {
     auto const& node = index.node(n);
     std::vector<std::string> read(node.input().begin(), node.input().end());
+    auto const inside = index.inner_graphs(n);
     auto const& captured = index.captured(n);
-    read.insert(read.end(), captured.begin(), captured.end());
+    if (inside.empty()) read.insert(read.end(), captured.begin(), captured.end());
+    for (auto const* const inner : inside) {
+      for (auto const& output : inner->output()) read.push_back(output.name());
+    }
     std::vector<NodeId> const inputs = made(read);
     NodeId all{};
     for (auto const& output : node.output()) {
@@ -248,49 +252,7 @@ class NetworkBuilder {
 
   void refuse(int n, std::string reason) { network.refused.push_back({n, std::move(reason)}); }
 
-  // Every use of a parameter's tensor that no rule has taken becomes a layer whose value is an output: the analysis
-  // then finds the tensor shared with somebody who would see a change.
-  void finish() {
-    tensors.take_views();
-    std::vector<ParameterDescription> const parameters(graph().parameters().begin(), graph().parameters().end());
-    for (ParameterDescription const& parameter : parameters) {
-      OnnxParameter const& source = network.sources.at(parameter.name);
-      if (source.tensor.empty()) continue;
-      auto const& tensor = *index.constant(source.tensor);
-      check_tensor(tensor, source.layout, file);
-      bool const is_vector = tensors.kind(source.tensor) == ParameterKind::vector;
-      if (is_vector) network.parameters.set(parameter.name, read_tensor(tensor, source.layout, file));
-      if (tensors.has_other_uses(source.tensor)) add_other_use(parameter, source.tensor);
-    }
-  }
-
  private:
-  void add_other_use(ParameterDescription const& parameter, std::string const& tensor) {
-    Node const first = graph().node(parameter.uses.front().node);  // a copy: the graph grows
-    std::string const name = fresh_name(tensor, ".elsewhere");
-    Index const inputs = first.inputs.empty() ? 0 : graph().node(first.inputs[0]).features;
-    auto const source = [&](Index count) { return graph().input(fresh_name(name, ".input"), count); };
-    NodeId use{};
-    if (parameter.is_table) {
-      use = graph().embedding(name, graph().ids(fresh_name(name, ".ids"), parameter.columns), parameter.rows,
-                              parameter.name);
-    } else if (parameter.per_token) {
-      use = graph().add_token_parameter(name, source(parameter.rows), parameter.name);
-    } else if (parameter.uses.front().role == Key::weight && first.op == Operator::conv) {
-      use = graph().conv(name, source(inputs), parameter.rows, first.count(Key::kernel), parameter.name, {},
-                         first.count(Key::groups));
-    } else if (parameter.uses.front().role == Key::weight) {
-      use = graph().linear(name, source(parameter.columns), parameter.rows, parameter.name);
-    } else {
-      use = graph().add_parameter(name, source(parameter.rows), parameter.name);
-    }
-    NodeId const output = graph().output(fresh_name(name, ".output"), use);
-    auto const readers = index.readers(tensor);
-    for (auto n = static_cast<std::int32_t>(network.origins.size()); n <= output.index; ++n) {
-      remember(NodeId{n}, {readers.empty() ? OnnxIndex::nobody : readers.back(), "", 0});
-    }
-  }
-
   std::unordered_set<std::string> names_;
   std::unordered_map<std::string, int> used_;
   std::unordered_map<std::string, OnnxValue> values_;
