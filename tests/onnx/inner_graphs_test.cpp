@@ -77,7 +77,9 @@ std::string looped(ModelBuilder& b, std::string const& x, std::string const& nam
                                       {".state", ::onnx::TensorProto::DOUBLE}}) {
       auto& described = *b.model.mutable_graph()->add_input();
       described.set_name(name + input);
-      described.mutable_type()->mutable_tensor_type()->set_elem_type(type);
+      auto& tensor = *described.mutable_type()->mutable_tensor_type();
+      tensor.set_elem_type(type);
+      if (type != ::onnx::TensorProto::DOUBLE) tensor.mutable_shape();  // a scalar, which ONNX Runtime asks for
     }
     b.model.mutable_graph()->add_output()->set_name(b.node("Identity", {name + ".condition"}));
     return body(name + ".state");
