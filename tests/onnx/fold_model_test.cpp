@@ -374,6 +374,18 @@ TEST_CASE("a beta that would give a layer a bias stays") {
   }
 }
 
+TEST_CASE("a convolution takes a bias at no cost") {
+  ModelBuilder b;
+  std::string const n = b.layer_norm(b.linear(b.input("x", {-1, -2, 6}), 6, 8), 8);
+  b.add("Conv", {b.node("Transpose", {n}, {}, {{"perm", {0, 2, 1}}}), b.weight("w", {3, 8, 1})}, {b.output("y")});
+  OnnxFoldOptions options;
+  options.affine = true;
+  options.target = OnnxTarget::onnxruntime;
+  FoldedTestModel const one(b.model, options, true);
+  CHECK_THAT(one.report(), Contains("folded 1 of 1\n") && Contains("\naffine "));
+  CHECK(one.error(tokens(6)) < onnx_fold_tolerance);
+}
+
 TEST_CASE("a norm in operators that runtimes join keeps its gamma where it stays written out") {
   for (bool const folds : {true, false}) {
     ModelBuilder b;

@@ -79,7 +79,8 @@ inline std::map<NodeId, NormFate> norm_fates(OnnxNetwork const& network, FoldRep
     fate.loses_gamma = graph.node(affine.norm).parameter(Key::gamma).present();
     fate.keeps_beta = false;
     fate.adds_bias = affine.shifts && std::ranges::any_of(affine.readers, [&](NodeId reader) {
-                       return !graph.node(reader).parameter(Key::bias).present();
+                       Node const& node = graph.node(reader);  // convolutions add theirs as they go
+                       return node.op == Operator::linear && !node.parameter(Key::bias).present();
                      });
   }
   return fates;
