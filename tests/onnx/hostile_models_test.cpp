@@ -168,6 +168,21 @@ TEST_CASE("tensors that are not what they claim are refused before memory is tak
              Contains("parameter linear1.weight"));
 }
 
+TEST_CASE("gamma and beta of a norm of each head are checked, though they stay as they are") {
+  for (int const parameter : {1, 2}) {
+    ModelBuilder b;
+    std::string const h = b.linear(b.input("x", {-1, -2, 8}), 8, 8);
+    std::string const n = b.layer_norm(b.node("Reshape", {h, b.integers("heads", {0, 0, 2, 4})}), 4);
+    b.add("Relu", {n}, {b.output("y")});
+    REQUIRE(onnx_complaint(b.model.SerializeAsString()).empty());
+    for (auto& tensor : *b.model.mutable_graph()->mutable_initializer()) {
+      bool const is_it = tensor.name().ends_with(parameter == 1 ? ".gamma" : ".beta");
+      if (is_it) tensor.mutable_raw_data()->append("more");
+    }
+    CHECK_THAT(onnx_complaint(b.model.SerializeAsString()), Contains("36 bytes, expected 32 by its shape"));
+  }
+}
+
 TEST_CASE("external data stay in the model's folder, and in their file") {
   auto const outside = [](std::string const& location, std::string const& offset = "", std::string const& length = "") {
     return complaint_about([&](auto& graph) { move_outside(weight_of(graph), location, offset, length); });

@@ -123,6 +123,8 @@ inline bool add_fused_norm(NetworkBuilder& to, int n) {
   bool const fits = to.tensors.fits(*gamma, layout, kind) &&
                     (!beta || (vector_along(*beta, -1, features) && to.tensors.fits(*beta, layout, kind)));
   if (!fits || !to.value(node.input(0))) return refuse("gamma or beta is used as another kind of parameter, too");
+  check_tensor(*gamma->tensor, layout, to.file);  // also where they are no parameters and stay as they are
+  if (beta) check_tensor(*beta->tensor, layout, to.file);
   if (auto const cut = is_layer_norm ? cut_along(to, node.input(0), -1, features) : std::nullopt) {
     NodeId const norm = add_norm_of_heads(to, n, *cut, epsilon);
     to.remember(norm, {n, "", 0});
