@@ -252,8 +252,10 @@ class ReferenceInterpreter {
     return y;
   }
   TestTensor gathered(Node const& node) const {
-    auto const &x = in(node, 0), &places = in(node, 1);
-    std::size_t const axis = x.axis(integer(node, "axis", 0));
+    auto const& x = in(node, 0);
+    return taken(x, in(node, 1), x.axis(integer(node, "axis", 0)));
+  }
+  static TestTensor taken(TestTensor const& x, TestTensor const& places, std::size_t axis) {
     Shape dims(x.dims.begin(), x.dims.begin() + static_cast<std::ptrdiff_t>(axis));
     dims.insert(dims.end(), places.dims.begin(), places.dims.end());
     dims.insert(dims.end(), x.dims.begin() + static_cast<std::ptrdiff_t>(axis) + 1, x.dims.end());
@@ -335,13 +337,21 @@ class ReferenceInterpreter {
   }
   TestTensor sliced(Node const& node) const {
     TestTensor y = in(node, 0);
-    Shape const starts = list(node, "starts", 1), ends = list(node, "ends", 2), axes = list(node, "axes", 3);
+    Shape const starts = list(node, "starts", 1), ends = list(node, "ends", 2), axes = list(node, "axes", 3),
+                steps = list(node, "steps", 4);
     for (std::size_t i = 0; i < starts.size(); ++i) {
       std::size_t const axis = y.axis(axes.empty() ? static_cast<std::int64_t>(i) : axes[i]);
+      std::int64_t const step = steps.empty() ? 1 : steps[i], length = y.dims[axis], back = step < 0 ? 1 : 0;
       auto const place = [&](std::int64_t at) {
-        return std::clamp<std::int64_t>(at < 0 ? at + y.dims[axis] : at, 0, y.dims[axis]);
+        return std::clamp<std::int64_t>(at < 0 ? at + length : at, -back, length - back);
       };
-      y = part(y, axis, place(starts[i]), place(ends[i]));
+      TestTensor places;
+      std::int64_t const end = place(ends[i]);
+      for (std::int64_t at = std::max<std::int64_t>(place(starts[i]), 0); step < 0 ? at > end : at < end; at += step) {
+        places.values.push_back(static_cast<double>(at));
+      }
+      places.dims = {static_cast<std::int64_t>(places.values.size())};
+      y = taken(y, places, axis);
     }
     return y;
   }

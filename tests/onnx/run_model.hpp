@@ -3,6 +3,7 @@
 #pragma once
 
 #include "onnx/onnx_runtime.hpp"
+#include "onnx/reference_interpreter.hpp"
 
 #include <foldnorm/graph/evaluate.hpp>
 #include <foldnorm/onnx/write_model.hpp>
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "catch.hpp"
@@ -55,6 +57,23 @@ inline NamedValues run_model(onnx_runtime::Session const& session, NamedValues c
 }
 inline NamedValues run_model(onnx::ModelProto const& model, NamedValues const& inputs) {
   return run_model(onnx_runtime::Session::from_bytes(model.SerializeAsString()), inputs);
+}
+
+// The same by this project's own interpreter, in double.
+inline NamedValues interpret_model(onnx::ModelProto const& model, NamedValues const& inputs) {
+  TestTensors tensors;
+  for (onnx::ValueInfoProto const& info : model.graph().input()) {
+    Matrix<double> const& x = inputs.at(info.name());
+    bool const are_ids = info.type().tensor_type().shape().dim_size() == 1;
+    TestTensor tensor(are_ids ? TestTensor::Shape{x.cols()} : TestTensor::Shape{x.cols(), x.rows()});
+    tensor.values.assign(x.data(), x.data() + x.size());
+    tensors.emplace(info.name(), std::move(tensor));
+  }
+  NamedValues results;
+  for (auto const& [name, tensor] : ReferenceInterpreter(model).run(tensors)) {
+    results.emplace(name, Eigen::Map<Matrix<double> const>(tensor.values.data(), tensor.dims.at(1), tensor.dims.at(0)));
+  }
+  return results;
 }
 
 // The largest |difference| of an output over its largest value; infinity if the names or shapes are others.

@@ -22,7 +22,8 @@ namespace foldnorm::inline FOLDNORM_ABI {
 
 // Written beside its final place, under a name of its own, and renamed when it is complete: until commit() returns,
 // what was at that place before is untouched. Destroyed before, it leaves nothing behind. Every function throws
-// std::runtime_error "FILE: what". A symbolic link at the final place is replaced, not followed.
+// std::runtime_error "FILE: what". A symbolic link at the final place is replaced, not followed; a file that is
+// replaced hands its permissions on.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
@@ -35,7 +36,7 @@ class AtomicFile {
     }
     struct stat old {};
     bool const replaces = ::stat(path_.c_str(), &old) == 0;
-    if (replaces && ::fchmod(descriptor_, old.st_mode & 07777) != 0) fail_and_remove();
+    if (replaces) ::fchmod(descriptor_, old.st_mode & 07777);  // fails where the file system has no permissions
   }
   AtomicFile(AtomicFile const&) = delete;
   AtomicFile& operator=(AtomicFile const&) = delete;
@@ -78,12 +79,6 @@ class AtomicFile {
  private:
   [[noreturn]] void fail() const {
     detail::raise<std::runtime_error>(path_.string() + ": cannot be written: " + std::strerror(errno));
-  }
-  [[noreturn]] void fail_and_remove() {  // in the constructor, after which no destructor runs
-    int const error = errno;
-    discard();
-    errno = error;
-    fail();
   }
   void discard() noexcept {
     if (descriptor_ >= 0) ::close(descriptor_);
