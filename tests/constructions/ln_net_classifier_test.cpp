@@ -14,6 +14,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "catch.hpp"
@@ -255,4 +256,12 @@ TEST_CASE("ln_net_classifier refuses bad arguments") {
   }
   Matrix<double> const large = 1e300 * data.x;
   CHECK_THROWS_AS(ln_net_classifier<float>(large, data.labels), std::invalid_argument);
+}
+
+TEST_CASE("ln_net_failure: every failure has words of its own") {
+  std::set<std::string_view> words;
+  auto const last = static_cast<int>(LnNetFailure::sample_misclassified);
+  for (int failure = 0; failure <= last; ++failure) words.insert(to_string(static_cast<LnNetFailure>(failure)));
+  CHECK(words.size() == static_cast<std::size_t>(last) + 1);
+  CHECK_FALSE(words.contains(""));
 }

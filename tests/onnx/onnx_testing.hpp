@@ -129,6 +129,11 @@ class ModelBuilder {
     for (auto const value : values) tensor.add_int64_data(value);
     return name;
   }
+  std::string constant_index(std::string const& name, std::int64_t value) {  // a scalar
+    integers(name, {value});
+    model.mutable_graph()->mutable_initializer()->rbegin()->clear_dims();
+    return name;
+  }
   std::string floats(std::string const& name, std::vector<float> const& values) {  // what Resize's factors are
     auto& tensor = *model.mutable_graph()->add_initializer();
     tensor.set_name(name);

@@ -229,6 +229,30 @@ std::vector<OperatorCase> const& operator_cases() {
          std::string const h = b.node("Transpose", {heads_of(b, x, {0, 0, 2, 4})}, {}, {{"perm", {0, 2, 1, 3}}});
          return merged(b, b.node("Transpose", {b.node("Mul", {h, b.scalar(0.5)})}, {}, {{"perm", {0, 2, 1, 3}}}));
        }},
+      {"heads by sizes taken from a shape", it_folds,
+       [](auto& b, auto& x) {
+         std::string const sizes = b.node("Shape", {x});
+         auto const one = [&](std::int64_t place) {
+           std::string const name = "place" + std::to_string(place);
+           return b.node("Unsqueeze",
+                         {b.node("Gather", {sizes, b.constant_index(name, place)}), b.integers(name + ".axis", {0})});
+         };
+         std::string const target = b.node("Concat", {one(0), one(1), b.integers("tail", {2, 4})}, {{"axis", 0}});
+         return merged(b, b.node("Mul", {b.node("Reshape", {x, target}), b.scalar(0.5)}));
+       }},
+      {"heads by a part of a shape", it_folds,
+       [](auto& b, auto& x) {
+         std::string const first = b.node("Slice", {b.node("Shape", {x}), b.integers("from", {0}),
+                                                    b.integers("to", {-1}), b.integers("along", {0})});
+         std::string const target = b.node(
+             "Concat", {b.node("Cast", {first}, {{"to", ::onnx::TensorProto::INT64}}), b.integers("tail", {2, 4})},
+             {{"axis", 0}});
+         return merged(b, b.node("Mul", {b.node("Reshape", {x, target}), b.scalar(0.5)}));
+       }},
+      {"Neg, Dropout and Cast", it_folds,
+       [](auto& b, auto& x) {
+         return b.node("Cast", {b.node("Dropout", {b.node("Neg", {x})})}, {{"to", ::onnx::TensorProto::DOUBLE}});
+       }},
       {"heads merged in another order", ": unknown: Reshape ",
        [](auto& b, auto& x) {
          std::string const h = b.node("Transpose", {heads_of(b, x, {0, 0, 2, 4})}, {}, {{"perm", {0, 1, 3, 2}}});

@@ -4,7 +4,10 @@
 #include <Eigen/QR>
 
 #include <cmath>
+#include <cstddef>
+#include <set>
 #include <stdexcept>
+#include <string_view>
 #include <vector>
 
 #include "catch.hpp"
@@ -393,4 +396,12 @@ TEST_CASE("whitening: a batch spread over machines gives the result of one") {
     CHECK((dbeta_part - dbeta).norm() <= 1e-12 * (1 + dbeta.norm()));
     CHECK(std::abs(deps_part - deps) <= 1e-11 * (1 + std::abs(deps)));
   });
+}
+
+TEST_CASE("whitening: every status has a name of its own") {
+  std::set<std::string_view> names;
+  auto const last = static_cast<int>(WhiteningStatus::not_finite);
+  for (int status = 0; status <= last; ++status) names.insert(name(static_cast<WhiteningStatus>(status)));
+  CHECK(names.size() == static_cast<std::size_t>(last) + 1);
+  CHECK_FALSE(names.contains(""));
 }
