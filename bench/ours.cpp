@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // bench/ours.cpp -- foldnorm's kernels on a problem's buffers.
 #include "implementation.hpp"
+#include "views.hpp"
 
 #include <foldnorm/kernels/add_norm.hpp>
 #include <foldnorm/kernels/layer_norm.hpp>
@@ -15,25 +16,7 @@ namespace {
 using foldnorm::none;
 
 template <class S>
-struct Arguments {
-  using Matrix = Eigen::Map<foldnorm::Matrix<S>>;
-  using Vector = Eigen::Map<foldnorm::Vector<S>>;
-
-  explicit Arguments(Problem const& p)
-      : x(p.x.as<S>(), p.n, p.m),
-        r(p.r.as<S>(), p.n, p.m),
-        dy(p.dy.as<S>(), p.n, p.m),
-        s(p.s.as<S>(), p.n, p.m),
-        y(p.y.as<S>(), p.n, p.m),
-        dx(p.dx.as<S>(), p.n, p.m),
-        gamma(p.gamma.as<S>(), p.n),
-        beta(p.beta.as<S>(), p.n),
-        dgamma(p.dgamma.as<S>(), p.n),
-        dbeta(p.dbeta.as<S>(), p.n) {}
-
-  Matrix x, r, dy, s, y, dx;
-  Vector gamma, beta, dgamma, dbeta;
-};
+using Arguments = ViewsOf<S, Eigen::Map<foldnorm::Matrix<S>>, Eigen::Map<foldnorm::Vector<S>>>;
 
 template <class S>
 Run forward(Operation operation, Arguments<S> a) {

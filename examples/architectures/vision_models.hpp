@@ -126,40 +126,36 @@ struct StageSizes {
   }
 };
 
-// Swin (arXiv:2103.14030): pre-norm blocks; between stages a norm over four tokens at once, then a reduction.
-inline Graph swin(StageSizes const& sizes) {
+// Blocks in stages; between stages four tokens become one, which `reduce` brings to the next stage's width.
+template <class Reduce, class Block>
+Graph staged_transformer(StageSizes const& sizes, Reduce reduce, Block block) {
   Graph g;
   NodeId x = layer_norm(g, "ln_patch", linear(g, "patch", g.input("patches", sizes.patch_features), sizes.width));
   for (std::size_t stage = 0; stage < sizes.depths.size(); ++stage) {
     std::string const name = "stage" + std::to_string(stage);
-    if (stage > 0) {
-      NodeId const merged = layer_norm(g, name + ".ln_merge", g.merge_tokens(name + ".merge", x, 4));
-      x = linear_without_bias(g, name + ".reduce", merged, sizes.block(stage).width);
-    }
+    if (stage > 0) x = reduce(g, name, g.merge_tokens(name + ".merge", x, 4), sizes.block(stage).width);
     for (Index i = 0; i < sizes.depths[stage]; ++i) {
-      x = pre_norm_block(g, name + ".block" + std::to_string(i), x, sizes.block(stage));
+      x = block(g, name + ".block" + std::to_string(i), x, sizes.block(stage));
     }
   }
   g.output("logits", linear(g, "head", g.mean_tokens("pool", layer_norm(g, "ln_final", x)), sizes.classes));
   return g;
 }
 
+// Swin (arXiv:2103.14030): pre-norm blocks; between stages a norm over four tokens at once, then a reduction.
+inline Graph swin(StageSizes const& sizes) {
+  auto const reduce = [](Graph& g, std::string const& name, NodeId merged, Index width) {
+    return linear_without_bias(g, name + ".reduce", layer_norm(g, name + ".ln_merge", merged), width);
+  };
+  return staged_transformer(sizes, reduce, [](auto&&... block) { return pre_norm_block(block...); });
+}
+
 // Swin-V2 (arXiv:2111.09883): the norms stand at the branches' ends, and behind the reduction.
 inline Graph swin_v2(StageSizes const& sizes) {
-  Graph g;
-  NodeId x = layer_norm(g, "ln_patch", linear(g, "patch", g.input("patches", sizes.patch_features), sizes.width));
-  for (std::size_t stage = 0; stage < sizes.depths.size(); ++stage) {
-    std::string const name = "stage" + std::to_string(stage);
-    if (stage > 0) {
-      NodeId const merged = g.merge_tokens(name + ".merge", x, 4);
-      x = layer_norm(g, name + ".ln_merge", linear_without_bias(g, name + ".reduce", merged, sizes.block(stage).width));
-    }
-    for (Index i = 0; i < sizes.depths[stage]; ++i) {
-      x = branch_norm_block(g, name + ".block" + std::to_string(i), x, sizes.block(stage));
-    }
-  }
-  g.output("logits", linear(g, "head", g.mean_tokens("pool", layer_norm(g, "ln_final", x)), sizes.classes));
-  return g;
+  auto const reduce = [](Graph& g, std::string const& name, NodeId merged, Index width) {
+    return layer_norm(g, name + ".ln_merge", linear_without_bias(g, name + ".reduce", merged, width));
+  };
+  return staged_transformer(sizes, reduce, [](auto&&... block) { return branch_norm_block(block...); });
 }
 
 // ConvNeXt (arXiv:2201.03545): depthwise 7 x 7 convolutions (49 taps over the tokens) read the stream.
