@@ -65,7 +65,7 @@ struct Comparison {
   onnx_models::InputOptions inputs;
 };
 
-// What fold_onnx makes of the original, with all of its options but --all.
+// What fold_onnx makes of the original with --target onnxruntime --insert-centering --fold-affine --untie.
 void add_folded_by_tool(std::vector<Model>& models) {
   onnx_models::TemporaryFolder const folder;
   std::filesystem::path const path = folder.path() / "model.onnx";
