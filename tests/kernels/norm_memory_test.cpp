@@ -14,10 +14,10 @@ namespace {
 
 using namespace laws;
 
-template <class Norm>
+template <class Norm, Index features = 45>
 struct Sample {
   using Scalar = typename Norm::Scalar;
-  static constexpr Index n = 45, m = 6;
+  static constexpr Index n = features, m = 6;
   Matrix<Scalar> x = normal<Scalar>(n, m, 301, 2), dy = normal<Scalar>(n, m, 302);
   Vector<Scalar> gamma = normal<Scalar>(n, 1, 303, 1, 0.3), beta = normal<Scalar>(n, 1, 304);
   Scalar eps = Scalar(1e-5);
@@ -165,60 +165,108 @@ TEMPLATE_TEST_CASE("norms: every layout of x gives the bits of its plain copy", 
   CHECK(same_bits(forward(s.x.rowwise().reverse().rowwise().reverse()), s.y));
 }
 
-TEMPLATE_TEST_CASE("norms: every alignment gives the same bits and leaves the padding alone", "", FOLDNORM_ALL_NORMS) {
-  Sample<TestType> s;
-  using Scalar = typename TestType::Scalar;
+namespace {
+
+template <class Norm, Index features>
+void check_every_alignment() {
+  Sample<Norm, features> s;
+  using Scalar = typename Norm::Scalar;
   using Columns = Eigen::Map<Matrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
   Scalar const sentinel = Scalar(-12345);
   for (Index offset = 0; offset < 17; ++offset) {
-    INFO("offset " << offset);
+    INFO(features << " features, offset " << offset);
     Index const stride = s.n + 1 + offset;
     std::vector<Scalar> from(std::size_t(stride * s.m + 64), sentinel), to = from;
     Columns x(from.data() + offset, s.n, s.m, Eigen::OuterStride<>(stride));
     Columns y(to.data() + 17 - offset, s.n, s.m, Eigen::OuterStride<>(stride));
     x = s.x;
-    TestType::forward(x, s.gamma, s.beta, s.eps, y);
+    Norm::forward(x, s.gamma, s.beta, s.eps, y);
+    CHECK(same_bits(Matrix<Scalar>(y), s.y));
+    y = s.x;
+    Norm::forward(y, s.gamma, s.beta, s.eps, y);
     CHECK(same_bits(Matrix<Scalar>(y), s.y));
     y.setConstant(sentinel);
     CHECK(std::count(to.begin(), to.end(), sentinel) == std::ptrdiff_t(to.size()));
 
     NormStatistics<Scalar> statistics;
     Matrix<Scalar> plain(s.n, s.m), dx(s.n, s.m);
-    TestType::forward(s.x, s.gamma, s.beta, s.eps, plain, statistics);
-    TestType::backward(s.dy, s.x, s.gamma, statistics, dx, none, none);
-    TestType::backward(s.dy, x, s.gamma, statistics, y, none, none);
+    Norm::forward(s.x, s.gamma, s.beta, s.eps, plain, statistics);
+    Norm::backward(s.dy, s.x, s.gamma, statistics, dx, none, none);
+    Norm::backward(s.dy, x, s.gamma, statistics, y, none, none);
     CHECK(same_bits(Matrix<Scalar>(y), dx));
     y.setConstant(sentinel);
     CHECK(std::count(to.begin(), to.end(), sentinel) == std::ptrdiff_t(to.size()));
   }
 }
 
-// Outputs of 16 MiB and more go past the caches, where every sample begins at a pack's boundary.
+// A matrix whose columns begin at every boundary there is, with a feature that nothing may write.
+struct Tall {
+  explicit Tall(Index n, Index m) : all(Matrix<float>::Constant(n + 1, m, -12345)) {}
+  auto columns() { return all.topRows(all.rows() - 1); }
+  bool is(Matrix<float> const& expected) const {
+    return same_bits(all.topRows(expected.rows()), expected) && (all.bottomRows(1).array() == -12345).all();
+  }
+  Matrix<float> all;
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("norms: every alignment gives the same bits and leaves the padding alone", "", FOLDNORM_ALL_NORMS) {
+  check_every_alignment<TestType, 45>();
+  check_every_alignment<TestType, 150>();  // long enough to be written in whole lines
+}
+
+// Outputs of 16 MiB and more go past the caches where they are not in place.
 TEMPLATE_TEST_CASE("norms: outputs too large for the caches are the same bits", "", laws::LayerNormOf<float>,
                    laws::RMSNormOf<float>) {
-  for (Index n : {16, 768, 4096}) {
+  for (Index n : {16, 333, 768, 769, 4096}) {
     INFO("n " << n);
     Index const m = (Index{17} << 20) / 4 / n;
     Matrix<float> const x = normal<float>(n, m, 309, 1), dy = x.rowwise().reverse();
     Vector<float> const gamma = normal<float>(n, 1, 310, 1, 0.3), beta = normal<float>(n, 1, 311);
-    Matrix<float> y(n, m), dx(n, m), tall_y(n + 1, m), tall_dx(n + 1, m);
-    Vector<float> dgamma(n), dbeta(n), tall_dgamma(n), tall_dbeta(n);
+    Vector<float> dgamma(n), dbeta(n), other_dgamma(n), other_dbeta(n);
     NormStatistics<float> statistics;
-    TestType::forward(x, gamma, beta, 1e-5f, y, statistics);
-    TestType::forward(x, gamma, beta, 1e-5f, tall_y.topRows(n));  // off every boundary, so through the caches
-    CHECK(same_bits(tall_y.topRows(n), y));
-    TestType::backward(dy, x, gamma, statistics, dx, dgamma, dbeta);
-    TestType::backward(dy, x, gamma, statistics, tall_dx.topRows(n), tall_dgamma, tall_dbeta);
-    CHECK(same_bits(tall_dx.topRows(n), dx));
-    CHECK(same_bits(tall_dgamma, dgamma));
-    CHECK(same_bits(tall_dbeta, dbeta));
-    TestType::forward_groups(x, 8, gamma, beta, 1e-5f, y);
-    TestType::forward_groups(x, 8, gamma, beta, 1e-5f, tall_y.topRows(n));
-    CHECK(same_bits(tall_y.topRows(n), y));
-    TestType::forward_sum(x, 0.5f, dy, gamma, beta, 1e-5f, dx, y);
-    TestType::forward_sum(x, 0.5f, dy, gamma, beta, 1e-5f, tall_dx.topRows(n), tall_y.topRows(n));
-    CHECK(same_bits(tall_dx.topRows(n), dx));
-    CHECK(same_bits(tall_y.topRows(n), y));
+    Matrix<float> y = x, dx = dy, other(n, m);
+    {
+      Tall tall(n, m);
+      TestType::forward(y, gamma, beta, 1e-5f, y);
+      TestType::forward(x, gamma, beta, 1e-5f, other, statistics);
+      TestType::forward(x, gamma, beta, 1e-5f, tall.columns());
+      CHECK(same_bits(other, y));
+      CHECK(tall.is(y));
+    }
+    {
+      Tall tall(n, m);
+      TestType::backward(dx, x, gamma, statistics, dx, dgamma, dbeta);
+      for (bool aligned : {true, false}) {
+        if (aligned) {
+          TestType::backward(dy, x, gamma, statistics, other, other_dgamma, other_dbeta);
+        } else {
+          TestType::backward(dy, x, gamma, statistics, tall.columns(), other_dgamma, other_dbeta);
+        }
+        CHECK((aligned ? same_bits(other, dx) : tall.is(dx)));
+        CHECK(same_bits(other_dgamma, dgamma));
+        CHECK(same_bits(other_dbeta, dbeta));
+      }
+    }
+    for (Index groups : {n / 8, Index{1}}) {
+      if (n % groups != 0) continue;
+      Tall tall(n, m);
+      y = x;
+      TestType::forward_groups(y, n / groups, gamma, beta, 1e-5f, y);
+      TestType::forward_groups(x, n / groups, gamma, beta, 1e-5f, tall.columns());
+      CHECK(tall.is(y));
+    }
+    {
+      Tall tall_sum(n, m), tall(n, m);
+      TestType::forward_sum(x, 0.5f, dy, gamma, beta, 1e-5f, dx, y);
+      TestType::forward_sum(x, 0.5f, dy, gamma, beta, 1e-5f, tall_sum.columns(), tall.columns());
+      CHECK(tall_sum.is(dx));
+      CHECK(tall.is(y));
+      other = x;  // in place
+      TestType::forward_sum(other, 0.5f, dy, gamma, beta, 1e-5f, dx, other);
+      CHECK(same_bits(other, y));
+    }
   }
 }
 

@@ -17,57 +17,6 @@
 
 namespace foldnorm::detail {
 
-// How a pack of features is read and written: a whole one in place; a part of one, other lanes reading as 0 (which adds
-// nothing to any sum) and keeping their memory when written; or a sample that has fewer features than a pack has lanes.
-struct WholePack {
-  template <class T>
-  FOLDNORM_INLINE Pack<Compute<T>> load(T const* from) const {
-    return detail::load(from);
-  }
-  template <class T>
-  FOLDNORM_INLINE void store(T* to, Pack<Compute<T>> value) const {
-    detail::store(to, value);
-  }
-};
-template <class C>
-struct PartOfPack {
-  PackMask<C> lanes;
-  Index before;  // lanes before the first that counts
-
-  static FOLDNORM_INLINE PartOfPack last(Index count) { return {last_lanes<C>(count), width<C> - count}; }
-
-  template <class T>
-  FOLDNORM_INLINE Pack<C> load(T const* from) const {
-    return lanes ? detail::load(from - before) : Pack<C>{};
-  }
-  template <class T>
-  FOLDNORM_INLINE void store(T* to, Pack<C> value) const {
-    detail::store(to - before, lanes ? value : detail::load(to - before));
-  }
-};
-struct FewFeatures {
-  Index count;
-
-  template <class T>
-  FOLDNORM_INLINE Pack<Compute<T>> load(T const* from) const {
-    Pack<Compute<T>> value{};
-    for (Index i = 0; i < std::min<Index>(count, width<Compute<T>>); ++i) value[i] = static_cast<Compute<T>>(from[i]);
-    return value;
-  }
-  template <class T>
-  FOLDNORM_INLINE void store(T* to, Pack<Compute<T>> value) const {
-    for (Index i = 0; i < std::min<Index>(count, width<Compute<T>>); ++i) to[i] = static_cast<T>(value[i]);
-  }
-};
-
-// Calls use(i, part) for features i .. n - 1 of a sample of n, a pack at a time.
-template <class C, class Use>
-FOLDNORM_INLINE void remaining_packs(Index i, Index n, Use use) {
-  if (n < width<C>) return use(i, FewFeatures{n});
-  for (; i + width<C> <= n; i += width<C>) use(i, WholePack{});
-  if (i < n) use(i, PartOfPack<C>::last(n - i));
-}
-
 template <class Gamma, class C, class Part>
 FOLDNORM_INLINE Pack<C> gained(Pack<C> value, Gamma gamma, Index i, Part part) {
   if constexpr (Gamma::present) {
@@ -130,6 +79,7 @@ class GradientSums {
       : sample_(sample), words_(words), size_(n), prefetch_(prefetch_ahead) {}
   Index size() const { return size_; }
 
+  FOLDNORM_INLINE void begin() {}
   FOLDNORM_INLINE void packs(Index i, Turn<0>) {
     if (prefetch_ != 0) {
       prefetch(sample_.dy + i + prefetch_);
@@ -189,7 +139,8 @@ FOLDNORM_INLINE Pack<C> gradient_of_pack(Sample const& sample, BackwardWords<C> 
   return dx;
 }
 
-// dx of one sample, and its terms of dgamma and dbeta. dx may be dy or x; where it is not streamed.
+// dx of one sample, and its terms of dgamma and dbeta. dx may be dy or x where it is not streamed. Otherwise
+// packs begin at feature 0: where dx does not cross lines, the running sums do.
 template <class Norm, Sums kept, class Sample, class Scalar>
 class WriteGradients {
  public:
@@ -200,22 +151,31 @@ class WriteGradients {
 
   FOLDNORM_INLINE WriteGradients(Sample const& sample, BackwardWords<C> const& words, ParameterSums<C> const& sums,
                                  Index n, Traffic traffic)
-      : sample_(sample), words_(words), sums_(sums), size_(n), traffic_(traffic) {}
-  Index size() const { return size_; }
+      : sample_(sample),
+        words_(words),
+        sums_(sums),
+        size_(n),
+        lines_(traffic == Traffic::streamed ? whole_lines(sample.dx, n) : WholeLines{0, n}),
+        traffic_(traffic) {}
+  Index size() const { return lines_.end - lines_.begin; }
 
+  FOLDNORM_INLINE void begin() {
+    if (lines_.begin > 0) packs_one_by_one(0, lines_.begin);
+  }
   FOLDNORM_INLINE void packs(Index i, Turn<0>) {
     unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
-      Index const at = i + p * width<C>;
+      Index const at = lines_.begin + i + p * width<C>;
       put<T, C>(sample_.dx + at, gradient(at, WholePack{}), traffic_);
     });
   }
   FOLDNORM_INLINE void settle() {}
-  FOLDNORM_INLINE void finish(Index i) {
-    remaining_packs<C>(
-        i, size_, [&](Index at, auto part) FOLDNORM_INLINE_LAMBDA { part.store(sample_.dx + at, gradient(at, part)); });
-  }
+  FOLDNORM_INLINE void finish(Index i) { packs_one_by_one(lines_.begin + i, size_); }
 
  private:
+  FOLDNORM_INLINE void packs_one_by_one(Index i, Index end) {
+    remaining_packs<C>(
+        i, end, [&](Index at, auto part) FOLDNORM_INLINE_LAMBDA { part.store(sample_.dx + at, gradient(at, part)); });
+  }
   template <class Part>
   FOLDNORM_INLINE Pack<C> gradient(Index i, Part part) const {
     return gradient_of_pack<Norm, kept, C>(sample_, words_, sums_, i, part);
@@ -224,6 +184,7 @@ class WriteGradients {
   BackwardWords<C> words_;
   ParameterSums<C> sums_;
   Index size_;
+  WholeLines lines_;
   Traffic traffic_;
 };
 

@@ -25,14 +25,15 @@ namespace foldnorm::detail {
 // reads them next would find only their end there.
 inline constexpr Index streaming_bytes = Index{16} << 20;
 
-// Only where every sample begins at a pack's boundary: lines that are part streamed, part stored cost more than they
-// save.
+// Where every sample begins at a pack's boundary; long samples anywhere (whole_lines), from 20 lines of a cache on,
+// below which too many are not whole. `short_samples`: written in blocks.
 template <class T>
-bool streamable(Columns<T> const& y, Index norm_size) {
-  auto const aligned = [](Index bytes) { return bytes % pack_bytes == 0; };
-  return reinterpret_cast<std::uintptr_t>(y.data) % pack_bytes == 0 &&
-         aligned(y.stride * static_cast<Index>(sizeof(T))) &&
-         (norm_size < width<Compute<T>> || aligned(norm_size * static_cast<Index>(sizeof(T))));
+bool streamable(Columns<T> const& y, Index norm_size, bool short_samples) {
+  auto const address = static_cast<Index>(reinterpret_cast<std::uintptr_t>(y.data));
+  auto const size = static_cast<Index>(sizeof(T)), bytes = norm_size * size;
+  auto const aligned = [](Index offset) { return offset % pack_bytes == 0; };
+  if (!short_samples && bytes >= 20 * 64) return address % size == 0;
+  return aligned(address) && aligned(y.stride * size) && (norm_size < width<Compute<T>> || aligned(bytes));
 }
 
 // The fast kernel for samples begin .. end - 1. Columns shorter than a pack are too rare for a path of their own.
@@ -91,7 +92,8 @@ void normalize_checked(SourceColumns const& source, Index features, Index column
                              in_place};
 
   Index const bytes = features * columns * static_cast<Index>(sizeof(T));
-  bool const streams = real_scalar<T> && bytes >= streaming_bytes && !in_place && streamable(y, norm_size);
+  bool const streams = real_scalar<T> && bytes >= streaming_bytes && !in_place &&
+                       streamable(y, norm_size, is_short_group<Compute<T>>(norm_size));
   Traffic const traffic = streams ? Traffic::streamed : Traffic::cached;
   passes += BoundParameter<G>::passes + BoundParameter<B>::passes;
   if (call.accuracy == Accuracy::accurate) {

@@ -98,8 +98,8 @@ void backward_checked(Operands const& operands, Index features, Index columns, b
     });
     return;
   }
-  bool const streams =
-      real_scalar<T> && bytes >= streaming_bytes && !in_place && streamable(operands.dx, operands.norm_size);
+  bool const streams = real_scalar<T> && bytes >= streaming_bytes && !in_place &&
+                       streamable(operands.dx, operands.norm_size, is_short_for_backward<Operands>(operands.norm_size));
   Traffic const traffic = streams ? Traffic::streamed : Traffic::cached;
   ParameterGradients<C, T> const gradients(dgamma, dbeta, features, columns, options.add_to_parameters, operands.x.data,
                                            workspace);

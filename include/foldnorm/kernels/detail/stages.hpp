@@ -11,11 +11,10 @@
 
 #include <foldnorm/kernels/detail/affine.hpp>
 #include <foldnorm/kernels/detail/lane_statistics.hpp>
+#include <foldnorm/kernels/detail/part_of_pack.hpp>
 #include <foldnorm/kernels/detail/source.hpp>
 
 #include <algorithm>
-#include <array>
-#include <cstdint>
 #include <type_traits>
 
 namespace foldnorm::detail {
@@ -28,17 +27,6 @@ inline constexpr Index prefetch_bytes(Traffic traffic) { return traffic == Traff
 // A lane takes at most this many terms before they are handed to a sum in double, so that length costs no digits; fewer
 // where few lanes share a sample, so that 768 features lose no more than they do among 32 lanes.
 inline constexpr Index terms_per_lane = pack_bytes < 32 ? 16 : 128;
-
-// All bits of the last `count` lanes.
-template <class C>
-FOLDNORM_INLINE PackMask<C> last_lanes(Index count) {
-  static constexpr auto zeros_then_ones = [] {
-    std::array<C, 2 * width<C>> values{};
-    for (std::size_t i = width<C>; i < values.size(); ++i) values[i] = 1;
-    return values;
-  }();
-  return load(zeros_then_ones.data() + count) != Pack<C>{};
-}
 
 // A sum over one sample in several packs, and what they held when they were full.
 template <class C, int slots>
@@ -93,6 +81,7 @@ class Measure {
     if (n > width<C>) tail_ = source.first(n - width<C>);  // before keep(), which may overwrite it in place
   }
   Index size() const { return size_; }
+  FOLDNORM_INLINE void begin() {}
 
   template <int turn>
   FOLDNORM_INLINE void packs(Index i, Turn<turn>) {
@@ -203,52 +192,58 @@ class Normalize {
 
   FOLDNORM_INLINE Normalize(Source source, SampleWords<C> const& words, Gamma gamma, Beta beta, T* y, Index n,
                             Traffic traffic = Traffic::cached)
-      : source_(source), gamma_(gamma), beta_(beta), y_(y), size_(n), traffic_(traffic), words_(words) {
-    if (n > width<C>) tail_ = source.again(n - width<C>);  // before it is overwritten in place
-  }
-  Index size() const { return size_; }
+      : source_(source),
+        gamma_(gamma),
+        beta_(beta),
+        y_(y),
+        size_(n),
+        lines_(whole_lines(y, n)),
+        traffic_(traffic),
+        words_(words) {}
+  Index size() const { return lines_.end - lines_.begin; }
 
+  FOLDNORM_INLINE void begin() {
+    if (lines_.begin > 0) packs_one_by_one(0, lines_.begin);
+  }
   template <int turn>
   FOLDNORM_INLINE void packs(Index i, Turn<turn>) {
     unrolled<packs_at_once / 2>([&](auto pair) FOLDNORM_INLINE_LAMBDA {
-      Index const at = i + pair * 2 * width<C>;
+      Index const at = lines_.begin + i + pair * 2 * width<C>;
       Pack<C> const a = result(source_.again(at, OfTwo<T, 0>{}), at, OfTwo<T, 0>{});
       Pack<C> const b = result(source_.again(at, OfTwo<T, 1>{}), at, OfTwo<T, 1>{});
       put_two<T, C>(y_ + at, a, b, traffic_);
     });
   }
   FOLDNORM_INLINE void settle() {}
-  FOLDNORM_INLINE void finish(Index i) {
-    for (; i + width<C> <= size_; i += width<C>) one_pack(i);
-    if (i < size_) last_pack(i);
-  }
+  FOLDNORM_INLINE void finish(Index i) { packs_one_by_one(lines_.begin + i, size_); }
 
  private:
-  static Index few(Index n) { return std::min<Index>(n, width<C>); }
   FOLDNORM_INLINE Pack<C> result(Pack<C> x, Index i, auto... of_two) const {
     return gain_and_shift<C>(normalized<Norm, C>(x, words_), gamma_, beta_, i, of_two...);
   }
-  FOLDNORM_INLINE void one_pack(Index i) { store(y_ + i, result(source_.again(i), i)); }
-  FOLDNORM_INLINE void last_pack(Index i) {
-    if (i > 0) {
-      store(y_ + size_ - width<C>, result(tail_, size_ - width<C>));
-      return;
-    }
-    Pack<C> x{};
-    Index const count = few(size_);
-    for (Index lane = 0; lane < count; ++lane) x[lane] = source_.settled()(lane);
-    Pack<C> const y =
-        gain_and_shift<C>(normalized<Norm, C>(x, words_), padded<C>(gamma_, count), padded<C>(beta_, count), 0);
-    for (Index lane = 0; lane < count; ++lane) y_[lane] = static_cast<T>(y[lane]);
+  FOLDNORM_INLINE void packs_one_by_one(Index i, Index end) {
+    remaining_packs<C>(i, end, [&](Index at, auto part) FOLDNORM_INLINE_LAMBDA { one_pack(at, part); });
   }
+  FOLDNORM_INLINE void one_pack(Index i, WholePack whole) { whole.store(y_ + i, result(source_.again(i), i)); }
+  FOLDNORM_INLINE void one_pack(Index i, PartOfPack<C> part) {  // in place, other lanes hold y: computed, not stored
+    part.store(y_ + i, result(source_.again(i - part.before), i - part.before));
+  }
+  FOLDNORM_INLINE void one_pack(Index, FewFeatures few) {
+    Pack<C> x{};
+    Index const count = std::min<Index>(few.count, width<C>);  // it is less; the compiler does not know
+    for (Index lane = 0; lane < count; ++lane) x[lane] = source_.settled()(lane);
+    few.store(y_,
+              gain_and_shift<C>(normalized<Norm, C>(x, words_), padded<C>(gamma_, count), padded<C>(beta_, count), 0));
+  }
+
   Source source_;
   Gamma gamma_;
   Beta beta_;
   T* y_;
   Index size_;
+  WholeLines lines_;
   Traffic traffic_;
   SampleWords<C> words_;
-  Pack<C> tail_{};
 };
 
 // Runs stages over whole steps from i up to end at most; returns where they stand.
@@ -274,6 +269,8 @@ FOLDNORM_INLINE Index run_steps(Index i, Index end, First& first, Others&... oth
 // many a step.
 template <class First, class... Others>
 FOLDNORM_INLINE void run(First& first, Others&... others) {
+  first.begin();
+  (others.begin(), ...);
   Index const common = run_steps(0, std::min({first.size(), others.size()...}), first, others...);
   first.finish(run_steps(common, first.size(), first));
   (others.finish(run_steps(common, others.size(), others)), ...);
