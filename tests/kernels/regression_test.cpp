@@ -168,12 +168,12 @@ TEST_CASE("flax#1491, equinox#314: no negative variance, whatever the mean") {
 TEST_CASE("pytorch#78444: no features at all are no error, and integers are no norm's input, at compile time") {
   static_assert(can_be_normalized<Matrix<float>>);
   static_assert(!can_be_normalized<Matrix<int>>);
-  for (Index const samples : {0, 3}) {
-    Matrix<float> const nothing(0, samples);
+  for (Index const columns : {0, 3}) {
+    Matrix<float> const nothing(0, columns);
     Vector<float> const none_of_them(0);
-    CHECK(foldnorm::layer_norm(nothing, none_of_them, none_of_them, 1e-5f).cols() == samples);
+    CHECK(foldnorm::layer_norm(nothing, none_of_them, none_of_them, 1e-5f).cols() == columns);
     Gradients<float> const g = gradients<LayerNormOf<float>>(nothing, nothing, none_of_them, 1e-5f);
-    CHECK((g.dx.cols() == samples && g.dgamma.size() == 0));
+    CHECK((g.dx.cols() == columns && g.dgamma.size() == 0));
   }
 }
 
