@@ -139,9 +139,9 @@ FOLDNORM_INLINE Pack<C> gradient_of_pack(Sample const& sample, BackwardWords<C> 
   return dx;
 }
 
-// dx of one sample, and its terms of dgamma and dbeta. dx may be dy or x where it is not streamed. Otherwise
-// packs begin at feature 0: where dx does not cross lines, the running sums do.
-template <class Norm, Sums kept, class Sample, class Scalar>
+// dx of one sample, and its terms of dgamma and dbeta. dx may be dy or x where it is not streamed. `in_lines`: in packs
+// that cross no line of dx; beside GradientSums that would cost a tenth, since the two no longer share loads of gamma.
+template <class Norm, Sums kept, bool in_lines, class Sample, class Scalar>
 class WriteGradients {
  public:
   using C = Scalar;
@@ -151,27 +151,25 @@ class WriteGradients {
 
   FOLDNORM_INLINE WriteGradients(Sample const& sample, BackwardWords<C> const& words, ParameterSums<C> const& sums,
                                  Index n, Traffic traffic)
-      : sample_(sample),
-        words_(words),
-        sums_(sums),
-        size_(n),
-        lines_(traffic == Traffic::streamed ? whole_lines(sample.dx, n) : WholeLines{0, n}),
-        traffic_(traffic) {}
-  Index size() const { return lines_.end - lines_.begin; }
+      : sample_(sample), words_(words), sums_(sums), size_(n), traffic_(traffic) {
+    if constexpr (in_lines) lines_ = whole_lines(sample.dx, n);
+  }
+  Index size() const { return in_lines ? lines_.end - lines_.begin : size_; }
 
   FOLDNORM_INLINE void begin() {
-    if (lines_.begin > 0) packs_one_by_one(0, lines_.begin);
+    if (lead() > 0) packs_one_by_one(0, lead());
   }
   FOLDNORM_INLINE void packs(Index i, Turn<0>) {
     unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
-      Index const at = lines_.begin + i + p * width<C>;
+      Index const at = lead() + i + p * width<C>;
       put<T, C>(sample_.dx + at, gradient(at, WholePack{}), traffic_);
     });
   }
   FOLDNORM_INLINE void settle() {}
-  FOLDNORM_INLINE void finish(Index i) { packs_one_by_one(lines_.begin + i, size_); }
+  FOLDNORM_INLINE void finish(Index i) { packs_one_by_one(lead() + i, size_); }
 
  private:
+  Index lead() const { return in_lines ? lines_.begin : 0; }
   FOLDNORM_INLINE void packs_one_by_one(Index i, Index end) {
     remaining_packs<C>(
         i, end, [&](Index at, auto part) FOLDNORM_INLINE_LAMBDA { part.store(sample_.dx + at, gradient(at, part)); });
@@ -184,7 +182,7 @@ class WriteGradients {
   BackwardWords<C> words_;
   ParameterSums<C> sums_;
   Index size_;
-  WholeLines lines_;
+  WholeLines lines_{};
   Traffic traffic_;
 };
 

@@ -66,10 +66,14 @@ class FastBackward {
       if (!current.fits) {
         if (j + 2 < end) next = summed(j + 2);
         write_gradients_exactly<Norm, C>(operands_, j, sums);
+      } else if (crosses_lines(j)) {
+        if (j + 2 < end) next = summed(j + 2);
+        auto stage = writing<true>(j, current, sums);
+        detail::run(stage);
       } else if (j + 2 < end) {
         next = summed_while_writing(j + 2, j, current, sums);
       } else {
-        auto stage = writing(j, current, sums);
+        auto stage = writing<false>(j, current, sums);
         detail::run(stage);
       }
     }
@@ -91,9 +95,16 @@ class FastBackward {
     Index const ahead = traffic_ == Traffic::streamed ? prefetch_bytes(traffic_) / static_cast<Index>(sizeof(T)) : 0;
     return GradientSums<Norm, Sample, C>(operands_.sample(j), words_of<C>(operands_.statistics[j]), n_, ahead);
   }
+  // Is sample j streamed, and does it not fill lines?
+  bool crosses_lines(Index j) const {
+    if (!real_scalar<T> || traffic_ == Traffic::cached) return false;
+    WholeLines const lines = whole_lines(operands_.sample(j).dx, n_);
+    return lines.begin != 0 || lines.end != n_;
+  }
+  template <bool in_lines>
   FOLDNORM_INLINE auto writing(Index j, Finished const& finished, ParameterSums<C> const& sums) const {
-    return WriteGradients<Norm, kept, Sample, C>(operands_.sample(j), finished.words,
-                                                 sums.from(operands_.feature_of(j)), n_, traffic_);
+    return WriteGradients<Norm, kept, in_lines, Sample, C>(operands_.sample(j), finished.words,
+                                                           sums.from(operands_.feature_of(j)), n_, traffic_);
   }
 
   FOLDNORM_INLINE Summed summed(Index j) const {
@@ -104,7 +115,7 @@ class FastBackward {
   FOLDNORM_INLINE Summed summed_while_writing(Index next, Index j, Finished const& finished,
                                               ParameterSums<C> const& sums) const {
     auto first = summing(next);
-    auto second = writing(j, finished, sums);
+    auto second = writing<false>(j, finished, sums);
     detail::run(first, second);
     return {words_of<C>(operands_.statistics[next]), first.g(), first.g_xhat()};
   }

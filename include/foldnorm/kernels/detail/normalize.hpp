@@ -32,7 +32,7 @@ bool streamable(Columns<T> const& y, Index norm_size, bool short_samples) {
   auto const address = static_cast<Index>(reinterpret_cast<std::uintptr_t>(y.data));
   auto const size = static_cast<Index>(sizeof(T)), bytes = norm_size * size;
   auto const aligned = [](Index offset) { return offset % pack_bytes == 0; };
-  if (!short_samples && bytes >= 20 * 64) return address % size == 0;
+  if (!short_samples && bytes >= bytes_worth_lines) return address % size == 0;
   return aligned(address) && aligned(y.stride * size) && (norm_size < width<Compute<T>> || aligned(bytes));
 }
 

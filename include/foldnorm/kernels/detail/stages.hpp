@@ -199,11 +199,13 @@ class Normalize {
         size_(n),
         lines_(whole_lines(y, n)),
         traffic_(traffic),
-        words_(words) {}
+        words_(words) {
+    if (n > width<C>) tail_ = source.again(n - width<C>);  // before it is overwritten in place
+  }
   Index size() const { return lines_.end - lines_.begin; }
 
   FOLDNORM_INLINE void begin() {
-    if (lines_.begin > 0) packs_one_by_one(0, lines_.begin);
+    if (lines_.begin > 0) one_by_one(0, lines_.begin, source_.again(lines_.begin - width<C>));
   }
   template <int turn>
   FOLDNORM_INLINE void packs(Index i, Turn<turn>) {
@@ -215,25 +217,25 @@ class Normalize {
     });
   }
   FOLDNORM_INLINE void settle() {}
-  FOLDNORM_INLINE void finish(Index i) { packs_one_by_one(lines_.begin + i, size_); }
+  FOLDNORM_INLINE void finish(Index i) { one_by_one(lines_.begin + i, size_, tail_); }
 
  private:
   FOLDNORM_INLINE Pack<C> result(Pack<C> x, Index i, auto... of_two) const {
     return gain_and_shift<C>(normalized<Norm, C>(x, words_), gamma_, beta_, i, of_two...);
   }
-  FOLDNORM_INLINE void packs_one_by_one(Index i, Index end) {
-    remaining_packs<C>(i, end, [&](Index at, auto part) FOLDNORM_INLINE_LAMBDA { one_pack(at, part); });
+  // Features i .. end - 1; `last` is the pack that ends there, some of which may be written twice.
+  FOLDNORM_INLINE void one_by_one(Index i, Index end, Pack<C> last) {
+    for (; i + width<C> <= end; i += width<C>) store(y_ + i, result(source_.again(i), i));
+    if (i == end) return;
+    if (end < width<C>) return few_features();
+    store(y_ + end - width<C>, result(last, end - width<C>));
   }
-  FOLDNORM_INLINE void one_pack(Index i, WholePack whole) { whole.store(y_ + i, result(source_.again(i), i)); }
-  FOLDNORM_INLINE void one_pack(Index i, PartOfPack<C> part) {  // in place, other lanes hold y: computed, not stored
-    part.store(y_ + i, result(source_.again(i - part.before), i - part.before));
-  }
-  FOLDNORM_INLINE void one_pack(Index, FewFeatures few) {
+  FOLDNORM_INLINE void few_features() {
     Pack<C> x{};
-    Index const count = std::min<Index>(few.count, width<C>);  // it is less; the compiler does not know
+    Index const count = std::min<Index>(size_, width<C>);  // it is less; the compiler does not know
     for (Index lane = 0; lane < count; ++lane) x[lane] = source_.settled()(lane);
-    few.store(y_,
-              gain_and_shift<C>(normalized<Norm, C>(x, words_), padded<C>(gamma_, count), padded<C>(beta_, count), 0));
+    FewFeatures{count}.store(
+        y_, gain_and_shift<C>(normalized<Norm, C>(x, words_), padded<C>(gamma_, count), padded<C>(beta_, count), 0));
   }
 
   Source source_;
@@ -244,6 +246,7 @@ class Normalize {
   WholeLines lines_;
   Traffic traffic_;
   SampleWords<C> words_;
+  Pack<C> tail_{};
 };
 
 // Runs stages over whole steps from i up to end at most; returns where they stand.
