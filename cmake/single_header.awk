@@ -1,4 +1,4 @@
-# awk -v include=include -v license=LICENSE -v to=FILE -f cmake/single_header.awk include/foldnorm/foldnorm.hpp
+# awk -v headers=include -v license=LICENSE -v to=FILE -f cmake/single_header.awk include/foldnorm/foldnorm.hpp
 #
 # A header and everything of foldnorm's that it includes, as one file. Each part is where it was first included. Other
 # includes stay, once each, in front of the part that names them first; those under an #if stay where they are.
@@ -23,7 +23,7 @@ function append(file,    line, depth, name, lines) {
       if (depth) stop(file ": an include of foldnorm's under an #if cannot be inlined: " line)
       name = substr(line, 11)
       sub(/>.*/, "", name)
-      append(include "/" name)
+      append(headers "/" name)
     } else if (line ~ /^#include/ && !depth) {
       if (!(line in done)) write(line)
       done[line] = 1

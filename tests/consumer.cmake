@@ -27,7 +27,7 @@ if(FOLDNORM_AWK)
   set(single_header ${CMAKE_CURRENT_BINARY_DIR}/consumer/single_header)
   file(MAKE_DIRECTORY ${single_header}/foldnorm)
   add_test(NAME consumer/write_single_header COMMAND ${FOLDNORM_AWK}
-    -v include=${PROJECT_SOURCE_DIR}/include -v license=${PROJECT_SOURCE_DIR}/LICENSE
+    -v headers=${PROJECT_SOURCE_DIR}/include -v license=${PROJECT_SOURCE_DIR}/LICENSE
     -v to=${single_header}/foldnorm/foldnorm.hpp
     -f ${PROJECT_SOURCE_DIR}/cmake/single_header.awk ${PROJECT_SOURCE_DIR}/include/foldnorm/foldnorm.hpp)
   set_tests_properties(consumer/write_single_header PROPERTIES FIXTURES_SETUP single_header)
