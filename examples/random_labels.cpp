@@ -173,7 +173,7 @@ void run(Options const& options) {
     std::ranges::move(fit(arm, depth, draws, options), std::back_inserter(outcomes));
   };
   add({"softmax regression", {}}, 0);
-  for (std::size_t const depth : {2, 4, 8}) {
+  for (std::size_t const depth : {2u, 4u, 8u}) {
     for (Arm const& arm : arms()) add(arm, depth);
   }
   print_table(outcomes);

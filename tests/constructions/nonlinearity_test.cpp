@@ -31,7 +31,7 @@ Vector<double> normal(Index features, std::uint64_t seed) {
 
 TEST_CASE("hessian_energy: equals finite differences of the layer to 5 digits") {
   for (auto const& [features, groups] : {std::pair<Index, Index>{3, 1}, {8, 1}, {8, 2}, {16, 4}, {32, 8}, {12, 4}}) {
-    for (std::uint64_t const seed : {1, 2, 3}) {
+    for (std::uint64_t const seed : {1u, 2u, 3u}) {
       CAPTURE(features, groups, seed);
       Vector<double> const x = normal(features, seed);
       double smallest = 1e9;  // deviation of a group, the scale on which the map bends

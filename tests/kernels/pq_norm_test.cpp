@@ -119,7 +119,7 @@ TEST_CASE("pq_activation: x / sqrt(1 + x^2) for p = q = 2, and its derivative") 
   for (auto const& [p, q] : {std::pair{2.0, 2.0}, {3.0, 2.0}, {1.0, 2.0}}) {
     Matrix<double> at = Matrix<double>::Constant(1, 1, .7), slope(1, 1), value(1, 1);
     pq_activation_backward<double>(Matrix<double>::Ones(1, 1), at, p, q, slope);
-    double const expected = laws::partial(at(0), [&] {
+    double const expected = laws::partial(at(0), [&, p = p, q = q] {
       pq_activation<double>(at, p, q, value);
       return value(0);
     });

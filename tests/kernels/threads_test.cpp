@@ -152,7 +152,7 @@ TEST_CASE("norms: gradients of short groups are the same bits for every number o
     NormStatistics<float> const statistics{
         n, d,
         std::vector<foldnorm::SampleStatistics>(std::size_t(n / d * m), {.mean_high = 1, .inverse_deviation = 0.9})};
-    auto const backward = [&, d = d] {
+    auto const backward = [&] {
       Results<float> r{
           {}, Matrix<float>(in.x.rows(), in.x.cols()), Vector<float>(in.x.rows()), Vector<float>(in.x.rows()), {}};
       foldnorm::parallel_layer_norm_backward(in.dy, in.x, in.gamma, statistics, r.dx, r.dgamma, r.dbeta);

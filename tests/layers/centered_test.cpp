@@ -234,7 +234,7 @@ TEST_CASE("center_parameters: in place, the path of P V for the optimizers it is
     Sequential<double> centered = with_centered_weights(mlp());
     Sequential<double> in_place = frozen(centered);
     auto const center_producers = [](Sequential<double>& network) {
-      for (std::size_t const i : {0, 3}) center_parameters(std::get<Linear<double>>(network.layer(i)));
+      for (std::size_t const i : {0u, 3u}) center_parameters(std::get<Linear<double>>(network.layer(i)));
     };
     Optimizer a = tried.make(), b = tried.make();
     for (int step = 0; step < 100; ++step) {
