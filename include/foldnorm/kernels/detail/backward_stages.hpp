@@ -12,8 +12,7 @@
 #include <foldnorm/kernels/detail/backward_operands.hpp>
 #include <foldnorm/kernels/detail/stages.hpp>
 
-#include <algorithm>
-#include <cstdint>
+#include <type_traits>
 
 namespace foldnorm::detail {
 

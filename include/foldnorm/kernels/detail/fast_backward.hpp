@@ -95,7 +95,7 @@ class FastBackward {
     Index const ahead = traffic_ == Traffic::streamed ? prefetch_bytes(traffic_) / static_cast<Index>(sizeof(T)) : 0;
     return GradientSums<Norm, Sample, C>(operands_.sample(j), words_of<C>(operands_.statistics[j]), n_, ahead);
   }
-  // Is sample j streamed, and does it not fill lines?
+  // Is sample j streamed, and would packs from its feature 0 on cross lines of dx?
   bool crosses_lines(Index j) const {
     if (!real_scalar<T> || traffic_ == Traffic::cached) return false;
     WholeLines const lines = whole_lines(operands_.sample(j).dx, n_);
