@@ -213,7 +213,8 @@ struct Tall {
 
 TEMPLATE_TEST_CASE("norms: every alignment gives the same bits and leaves the padding alone", "", FOLDNORM_ALL_NORMS) {
   check_every_alignment<TestType, 45>();
-  check_every_alignment<TestType, 650>();  // 20 lines of a cache and more: written in whole lines
+  check_every_alignment<TestType, 650>();    // 20 lines of a cache and more: written in whole lines
+  check_every_alignment<TestType, 16600>();  // more terms than a lane takes in float, with packs of any width
 }
 
 // Outputs of 16 MiB and more go past the caches where they are not in place.

@@ -249,23 +249,26 @@ class Normalize {
   Pack<C> tail_{};
 };
 
-// Runs stages over whole steps from i up to end at most; returns where they stand.
+// Runs stages over whole steps from i up to end at most; returns where they stand. Sums are settled at the same
+// features whether a sample goes there in one run or in several: how far it has company depends on where y lies.
 template <class First, class... Others>
 FOLDNORM_INLINE Index run_steps(Index i, Index end, First& first, Others&... others) {
   constexpr Index turn_size = First::packs_at_once * width<typename First::C>;
-  constexpr Index step = First::turns * turn_size;
-  for (;;) {
-    Index const stop = std::min(end, i + terms_per_lane * step);
+  constexpr Index step = First::turns * turn_size, block = terms_per_lane * step;
+  while (i + step <= end) {
+    if (i > 0 && i % block == 0) {
+      first.settle();
+      (others.settle(), ...);
+    }
+    Index const stop = std::min(end, i - i % block + block);
     for (; i + step <= stop; i += step) {
       unrolled<First::turns>([&](auto t) FOLDNORM_INLINE_LAMBDA {
         first.packs(i + t * turn_size, Turn<t>{});
         (others.packs(i + t * turn_size, Turn<t>{}), ...);
       });
     }
-    if (i + step > end) return i;
-    first.settle();
-    (others.settle(), ...);
   }
+  return i;
 }
 
 // Runs stages side by side as far as the shortest goes, and each to its end. All take turns of the same size, and as
