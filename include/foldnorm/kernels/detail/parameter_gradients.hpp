@@ -7,6 +7,7 @@
 #pragma once
 
 #include <foldnorm/kernels/backward_options.hpp>
+#include <foldnorm/kernels/detail/backward_operands.hpp>
 #include <foldnorm/kernels/detail/sums.hpp>
 
 #include <algorithm>
