@@ -66,9 +66,10 @@ class Augmentation {
     }
     Index const erased_width = integer(settings_.least_erased, settings_.most_erased);
     Index const erased_height = integer(settings_.least_erased, settings_.most_erased);
-    view.block(integer(0, image_side - erased_width), integer(0, image_side - erased_height), erased_width,
-               erased_height)
-        .setConstant(background);
+    // One draw a statement: in one expression, compilers would draw in different orders.
+    Index const erased_down = integer(0, image_side - erased_height);
+    Index const erased_right = integer(0, image_side - erased_width);
+    view.block(erased_right, erased_down, erased_width, erased_height).setConstant(background);
   }
 
   AugmentationSettings settings_;

@@ -132,7 +132,7 @@ TEST_CASE("train_on_views: INTL lowers its loss, and the seed alone decides the 
     Mlp<float> model({image_pixels, 32, 16}, random);
     std::vector<double> losses;
     ViewTraining const result = train_on_views(
-        model, images, {.epochs = 6, .batch_size = 32}, AdamW<float>(model.parameters), [](double) { return 3e-3; },
+        model, images, {.epochs = 12, .batch_size = 32}, AdamW<float>(model.parameters), [](double) { return 1e-2; },
         seed, Intl{{.trace_weight = trace_weight(32)}},
         [&](double epochs, ViewLoss const& loss) {
           if (epochs == std::floor(epochs)) losses.push_back(loss.value);
@@ -141,8 +141,8 @@ TEST_CASE("train_on_views: INTL lowers its loss, and the seed alone decides the 
     return losses;
   };
   std::vector<double> const losses = run(1);
-  REQUIRE(losses.size() == 6);
-  CHECK(losses.back() < 0.9 * losses.front());
+  REQUIRE(losses.size() == 12);
+  CHECK(losses.back() < 0.7 * losses.front());  // .49 to .53 for the seeds 1 to 12
   CHECK(run(1) == losses);
   CHECK(run(2) != losses);
 }
