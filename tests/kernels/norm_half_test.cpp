@@ -52,6 +52,30 @@ TEMPLATE_TEST_CASE("half norms: y is the exact result rounded once, at any mean,
   }
 }
 
+// Few columns convert gamma and beta each time, many work with copies in float; too long ones do so never.
+TEMPLATE_TEST_CASE("half norms: a sample alone and one among others have the same bits", "", FOLDNORM_HALF_NORMS) {
+  using T = typename TestType::Scalar;
+  auto const check = [](auto const& x, auto const& gamma, auto const& beta, Index offset) {
+    Index const n = x.rows();
+    Vector<T> memory(offset + x.size());
+    foldnorm::MatrixRef<T> const y = Eigen::Map<Matrix<T>>(memory.data() + offset, n, x.cols());
+    TestType::forward(x, gamma, beta, 1e-5f, y);
+    for (Index j = 0; j < x.cols(); ++j) {
+      CHECK(same_bits(Matrix<T>(y.col(j)), TestType::forward(Matrix<T>(x.col(j)), gamma, beta, 1e-5f)));
+    }
+  };
+  for (Index n : {1, 15, 31, 32, 33, 64, 65, 96, 100, 767, 768, 769, 4095, 4096, 4097}) {
+    Matrix<T> const x = normal<T>(n, 9, 615);
+    Vector<float> const gamma = normal<float>(n, 1, 616, 1, 0.3), beta = half_beta<float>(n);
+    for (Index offset : {0, 1, 2, 31}) {
+      INFO("n " << n << ", y begins " << offset << " values late");
+      check(x, gamma, beta, offset);
+      check(x, Vector<T>(gamma.cast<T>()), half_beta<T>(n), offset);
+      check(x, Vector<T>(gamma.cast<T>()), none, offset);
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("half norms: the largest and the smallest values of the storage type are ordinary input", "",
                    FOLDNORM_HALF_NORMS) {
   using T = typename TestType::Scalar;

@@ -72,12 +72,21 @@ FOLDNORM_INLINE FloatPack load(Eigen::bfloat16 const* from) {
 #endif
 }
 
-inline constexpr std::uint32_t upper_half = 0xffff0000;
+inline constexpr std::uint32_t upper_half = 0xffff0000, quiet_nan = 0x7fc00000;
 // A bfloat16 in the upper half of each lane; below it lies anything.
 FOLDNORM_INLINE FloatWords rounded_words(FloatPack value) {
   FloatWords const words = words_of(value);
-  FloatWords const nearest = words + 0x7fff + ((words >> 16) & 1);  // half a step, less one bit for even targets
-  return value == value ? nearest : FloatWords{} + 0x7fc00000;
+  // Half a step, less one bit for even targets.
+#if defined(__AVX512F__)
+  auto const bits = reinterpret_cast<__m512i>(words);
+  __mmask16 const number = _mm512_cmp_ps_mask(value, value, _CMP_ORD_Q);
+  __mmask16 const odd = _mm512_mask_test_epi32_mask(number, bits, _mm512_set1_epi32(0x10000));
+  __m512i const nearly = _mm512_mask_add_epi32(_mm512_set1_epi32(quiet_nan), number, bits, _mm512_set1_epi32(0x7fff));
+  return reinterpret_cast<FloatWords>(_mm512_mask_add_epi32(nearly, odd, nearly, _mm512_set1_epi32(1)));
+#else
+  FloatWords const nearest = words + 0x7fff + ((words >> 16) & 1);
+  return value == value ? nearest : FloatWords{} + quiet_nan;
+#endif
 }
 
 FOLDNORM_INLINE void store(Eigen::bfloat16* to, FloatPack value) {

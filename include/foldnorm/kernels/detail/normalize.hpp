@@ -13,6 +13,7 @@
 #include <foldnorm/kernels/detail/joined_columns.hpp>
 #include <foldnorm/kernels/detail/long_samples.hpp>
 #include <foldnorm/kernels/detail/short_groups.hpp>
+#include <foldnorm/kernels/detail/wide_parameters.hpp>
 
 #include <bit>
 #include <cstdint>
@@ -36,6 +37,19 @@ bool streamable(Columns<T> const& y, Index norm_size, bool short_samples) {
   return aligned(address) && aligned(y.stride * size) && (norm_size < width<Compute<T>> || aligned(bytes));
 }
 
+template <class Norm, class Operands>
+void normalize_long_samples(Operands const& operands, Traffic traffic, Index begin, Index end) {
+  auto const run = [&]<class AnyOperands>(AnyOperands const& all) {
+    LongSamples<Norm, AnyOperands>(all, traffic).normalize(begin, end);
+  };
+  if constexpr (may_widen<Operands>) {
+    if (end - begin >= samples_worth_widening && operands.norm_size <= most_wide_features) {
+      return with_wide_parameters(operands, run);
+    }
+  }
+  run(operands);
+}
+
 // The fast kernel for samples begin .. end - 1. Columns shorter than a pack are too rare for a path of their own.
 template <class Norm, class Operands>
 void normalize_samples(Operands const& operands, Traffic traffic, Index begin, Index end) {
@@ -47,7 +61,7 @@ void normalize_samples(Operands const& operands, Traffic traffic, Index begin, I
       if (operands.norm_size == d) ShortGroups<Norm, d, Operands>(operands, traffic).normalize(begin, end);
     });
   } else {
-    LongSamples<Norm, Operands>(operands, traffic).normalize(begin, end);
+    normalize_long_samples<Norm>(operands, traffic, begin, end);
   }
 }
 
