@@ -99,3 +99,15 @@ TEST_CASE("ssr and lssr refuse what has no scatter, and bad arguments") {
   CHECK_THROWS_AS(ssr(bad, {0, 0, 1, 1}), std::invalid_argument);
   CHECK_THROWS_AS(lssr_direction(bad, {0, 0, 1, 1}), std::invalid_argument);
 }
+
+TEST_CASE("ssr, lssr: samples of any size have the ratio of their multiples") {
+  for (double const size : {5e-324, 1e-200, 1e200, 4e307}) {
+    INFO("size " << size);
+    Matrix<double> const x = size * Matrix<double>{{0, 1, 3, 4}};
+    CHECK(ssr(x, {0, 0, 1, 1}) == Approx(.1).epsilon(1e-14));
+    CHECK(lssr(x, {0, 0, 1, 1}) == Approx(.1).epsilon(1e-14));
+  }
+  Matrix<double> const apart{{-1.7e308, 1.7e308}};
+  CHECK(ssr(apart, {0, 0}) == 1);
+  CHECK(lssr(apart, {0, 1}) == 0);
+}

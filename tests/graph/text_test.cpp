@@ -256,3 +256,12 @@ TEST_CASE("text: a plus sign and numbers below the range of double are finite de
   CHECK_THROWS_AS(graph_of("input x features=4\nscale s x by=++1\noutput y s\n"), parse_error);
   CHECK_THROWS_AS(graph_of("input x features=4\nscale s x by=+-1\noutput y s\n"), parse_error);
 }
+
+TEST_CASE("graph text: counts and positions are written in digits, however large") {
+  Graph g;
+  g.output("o", g.embedding("e", g.ids("i", 100'000), 2'000'000, "E"));
+  std::stringstream text;
+  write_graph(text, g);
+  CHECK(text.str() == "ids i vocab=100000\nembedding e i features=2000000 table=E\noutput o e\n");
+  CHECK(read_graph(text, "t").nodes().front().count(Key::vocab) == 100'000);
+}

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Chains of layers: what they compute, their gradients, what they refuse.
+#include <foldnorm/layers/convolution.hpp>
 #include <foldnorm/layers/sequential.hpp>
 
 #include <sstream>
+#include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "catch.hpp"
 #include "laws/differences.hpp"
@@ -136,4 +139,45 @@ TEST_CASE("Sequential: what does not fit throws, and leaves the chain as it was"
   CHECK_THROWS_AS(network.backward(Matrix<double>::Ones(4, 3), x, activations, dx, gradient), shape_error);
   CHECK_THROWS_AS(Linear<double>(Matrix<double>(2, 3), Vector<double>(3)), shape_error);
   CHECK_THROWS_AS(Activation<double>(-1, ActivationKind::relu), std::invalid_argument);
+}
+
+TEST_CASE("Sequential: a gradient or an input that does not fit throws before anything is added") {
+  auto const chain = [](auto norm, Index features) {
+    Sequential<double> network;
+    network.append(normal_linear(features, 4, 41));
+    network.append(std::move(norm));
+    network.append(normal_linear(4, 4, 43));
+    return network;
+  };
+  Sequential<double> const network = chain(LayerNorm<double>(4), 3);
+  Matrix<double> const x = normal<double>(3, 5, 45), dy = normal<double>(4, 5, 46);
+  Sequential<double>::Activations activations;
+  network.forward(x, activations);
+  Sequential<double> other_layer = zeros_like(chain(RMSNorm<double>(4), 3));
+  Sequential<double> other_shape = zeros_like(chain(LayerNorm<double>(4), 7));
+  Sequential<double> fitting = zeros_like(network);
+  Matrix<double> dx(3, 5), tall(7, 5);
+  CHECK_THROWS_AS(network.backward(dy, x, activations, dx, other_layer), std::invalid_argument);
+  CHECK_THROWS_AS(network.backward(dy, x, activations, dx, other_shape), std::invalid_argument);
+  CHECK_THROWS_AS(network.backward(dy, normal<double>(7, 5, 47), activations, tall, fitting), shape_error);
+  for (auto* gradient : {&other_layer, &other_shape, &fitting}) {
+    gradient->for_each_parameter([](std::string const& name, auto& values) {
+      INFO(name);
+      CHECK(values.isZero(0));
+    });
+  }
+}
+
+TEST_CASE("Linear, Convolution: a bias of another size throws before anything is written") {
+  Matrix<double> const x = normal<double>(3, 5, 48), dy = normal<double>(4, 5, 49);
+  Matrix<double> y(4, 5), dx(3, 5);
+  auto const check = [&](auto layer, auto gradient) {
+    gradient.bias.resize(2);
+    CHECK_THROWS_AS(layer.backward(dy, x, dx, gradient), shape_error);
+    CHECK(gradient.weight.isZero(0));
+    layer.bias.resize(2);
+    CHECK_THROWS_AS(layer.forward(x, y), shape_error);
+  };
+  check(normal_linear(3, 4, 50), Linear<double>(3, 4));
+  check(Convolution<double>(normal<double>(4, 9, 51), normal<double>(4, 1, 52), 3), Convolution<double>(3, 4, 3));
 }

@@ -64,3 +64,21 @@ TEST_CASE("alignment loss: zero columns have no gradient, NaN spoils its own col
   CHECK_THROWS_AS(alignment_loss<double>(a, narrow, 1, wide, wide), shape_error);
   CHECK_THROWS_AS(alignment_loss<double>(a, b, 1, wide, wide), std::invalid_argument);
 }
+
+TEST_CASE("alignment loss: columns whose squares overflow or vanish have their angle all the same") {
+  for (double const length : {1e-10, 1e200}) {
+    Matrix<double> const a = normal<double>(3, 4, 1503), b = normal<double>(3, 4, 1504);
+    CHECK(std::abs(alignment(length * a, b).value - alignment(a, b).value) <= 1e-14);
+  }
+}
+
+TEST_CASE("alignment loss: gradients that overlap the views throw before anything is written") {
+  Matrix<double> a = normal<double>(3, 4, 1505), b = normal<double>(3, 4, 1506);
+  Matrix<double> const before = a;
+  Matrix<double> other = Matrix<double>::Zero(3, 4);
+  CHECK_THROWS_AS(alignment_loss<double>(a, b, 1, a, other), std::invalid_argument);
+  CHECK_THROWS_AS(alignment_loss<double>(b, a, 1, other, a), std::invalid_argument);
+  CHECK_THROWS_AS(alignment_loss<double>(a, b, 1, other, a), std::invalid_argument);
+  CHECK(a == before);
+  CHECK(other.isZero(0));
+}

@@ -405,3 +405,34 @@ TEST_CASE("whitening: every status has a name of its own") {
   CHECK(names.size() == static_cast<std::size_t>(last) + 1);
   CHECK_FALSE(names.contains(""));
 }
+
+TEST_CASE("whitening: the cache of a layer with other groups throws before anything is written") {
+  IterNorm<double> whole(4), grouped(4, {.group_size = 2});
+  IterNorm<double>::Cache cache;
+  Matrix<double> const x = batch<double>(4, 9, 31);
+  Matrix<double> y(4, 9), dx = Matrix<double>::Zero(4, 9);
+  grouped.forward(x, y, cache);
+  Vector<double> const mean = whole.running_mean();
+  CHECK_THROWS_AS(whole.update_running(cache), shape_error);
+  CHECK_THROWS_AS(whole.backward(x, cache, dx, none, none), shape_error);
+  CHECK(whole.running_mean() == mean);
+  CHECK(dx.isZero(0));
+}
+
+TEST_CASE("whitening: gradients of gamma and beta lie apart from all that is read, and from each other") {
+  IterNorm<double> layer(4);
+  IterNorm<double>::Cache cache;
+  Matrix<double> const x = batch<double>(4, 9, 32);
+  Matrix<double> y(4, 9), dy = batch<double>(4, 9, 33), dx(4, 9);
+  Vector<double> dgamma = Vector<double>::Zero(4);
+  layer.forward(x, y, cache);
+  Matrix<double> const before = dy;
+  auto column = dy.col(0), dx_column = dx.col(8);
+  CHECK_THROWS_AS(layer.backward(dy, cache, dx, layer.gamma, none), std::invalid_argument);
+  CHECK_THROWS_AS(layer.backward(dy, cache, dx, none, layer.beta), std::invalid_argument);
+  CHECK_THROWS_AS(layer.backward(dy, cache, dx, dgamma, column), std::invalid_argument);
+  CHECK_THROWS_AS(layer.backward(dy, cache, dx, dx_column, none), std::invalid_argument);
+  CHECK_THROWS_AS(layer.backward(dy, cache, dx, dgamma, dgamma), std::invalid_argument);
+  CHECK(dy == before);
+  CHECK(dgamma.isZero(0));
+}

@@ -15,6 +15,7 @@
 #include <Eigen/Eigenvalues>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <map>
 #include <utility>
@@ -50,12 +51,25 @@ inline void check_labelled(ConstMatrixRef<double> const& x, std::vector<int> con
 
 }  // namespace detail
 
+namespace detail {
+
+// Deviations from the mean, times a power of two, so that squares neither overflow nor vanish: the ratio depends on
+// neither shift nor scale. Precondition: not all samples are equal.
+inline Matrix<double> comparable(ConstMatrixRef<double> const& x) {
+  Matrix<double> result = x.colwise() - x.col(0);
+  if (!result.allFinite()) result = (0.5 * x).colwise() - 0.5 * x.col(0);
+  result *= std::ldexp(1.0, -std::clamp(std::ilogb(result.cwiseAbs().maxCoeff()), -1000, 1000));
+  return result.colwise() - result.rowwise().mean().eval();
+}
+
+}  // namespace detail
+
 // x: n x m, one label a column. Throws shape_error for a wrong number of labels, std::invalid_argument for values that
 // are not finite and where the ratio is undefined: no samples, or all of them equal.
 inline double ssr(ConstMatrixRef<double> const& x, std::vector<int> const& labels) {
   detail::check_labelled(x, labels, "ssr");
-  Vector<double> const mean = x.rowwise().mean();
-  return detail::within_classes(x, labels).squaredNorm() / (x.colwise() - mean).squaredNorm();
+  Matrix<double> const centered = detail::comparable(x);
+  return std::min(1.0, detail::within_classes(centered, labels).squaredNorm() / centered.squaredNorm());
 }
 
 namespace detail {
@@ -67,14 +81,14 @@ struct LeastSsr {
 
 inline LeastSsr least_ssr(ConstMatrixRef<double> const& x, std::vector<int> const& labels, char const* function) {
   check_labelled(x, labels, function);
-  Matrix<double> const centered = x.colwise() - x.rowwise().mean().eval();
+  Matrix<double> const centered = comparable(x);
   Eigen::SelfAdjointEigenSolver<Matrix<double>> const total(centered * centered.transpose());
   Vector<double> const& scatter = total.eigenvalues();
   Index kept = 0;
   while (kept < scatter.size() && scatter(scatter.size() - 1 - kept) > 1e-12 * scatter(scatter.size() - 1)) ++kept;
   Matrix<double> const whitening =
       total.eigenvectors().rightCols(kept) * scatter.tail(kept).cwiseSqrt().cwiseInverse().asDiagonal();
-  Matrix<double> const within = whitening.transpose() * within_classes(x, labels);
+  Matrix<double> const within = whitening.transpose() * within_classes(centered, labels);
   Eigen::SelfAdjointEigenSolver<Matrix<double>> const ratio(within * within.transpose());
   return {std::clamp(ratio.eigenvalues()(0), 0.0, 1.0), (whitening * ratio.eigenvectors().col(0)).normalized()};
 }

@@ -39,6 +39,12 @@ inline std::string number_text(double number) {
   return {std::begin(buffer), result.ptr};
 }
 
+// As the text format has it: counts and positions in digits alone, where the shortest decimals of 100000 are 1e+05.
+inline std::string key_text(KeyRow const& key, double number) {
+  bool const in_digits = key.kind == KeyKind::count || key.kind == KeyKind::position;
+  return in_digits ? std::to_string(static_cast<Index>(number)) : number_text(number);
+}
+
 inline void check_number(Node const& node, KeyRow const& key, double number) {
   auto const expect = [&](bool holds, char const* expected) {
     require(holds, node, std::string(key.word) + "=" + number_text(number) + ": expected " + expected);

@@ -137,7 +137,7 @@ inline void write_graph(std::ostream& out, Graph const& graph) {
           out << ' ' << row(key).word << '=' << graph.parameter(node.parameter(key)).name;
         }
       } else if (required || node.number(key) != otherwise) {
-        out << ' ' << row(key).word << '=' << detail::number_text(node.number(key));
+        out << ' ' << row(key).word << '=' << detail::key_text(row(key), node.number(key));
       }
     }
     out << '\n';

@@ -61,7 +61,8 @@ class Centered {
     centered_.forward(x, y);
   }
 
-  // Writes dx as the plain layer does, and adds to the gradient by V and v, which is what `gradient` stores.
+  // Writes dx as the plain layer does, and adds to the gradient by V and v, which is what `gradient` stores. All of it
+  // is centered: what else was added there (a penalty's gradient) loses its means, so add that afterwards.
   void backward(ConstMatrixRef<Scalar> const& dy, ConstMatrixRef<Scalar> const& x, MatrixRef<Scalar> dx,
                 Centered& gradient) const {
     centered_.backward(dy, x, dx, gradient.stored_);

@@ -33,7 +33,7 @@ struct Convolution {
   // a bias of another size.
   Convolution(Matrix<Scalar> w, Vector<Scalar> b, Index kernel, Index sequence_tokens = 0)
       : weight(std::move(w)), bias(std::move(b)), tokens(sequence_tokens), kernel_(kernel) {
-    check_size(bias.size(), weight.rows(), "Convolution: bias, of as many outputs as weight has");
+    check_bias("Convolution");
     if (kernel < 1 || kernel % 2 == 0 || weight.cols() % kernel != 0) {
       std::string const fault = " is " + std::to_string(kernel) + ", not an odd divisor of the weight's " +
                                 std::to_string(weight.cols()) + " columns";
@@ -62,6 +62,7 @@ struct Convolution {
     check(x, dy, "Convolution::backward", "features of x", "features of dy", "columns of x, dy");
     check_same_shape(x, dx, "Convolution::backward: x, dx");
     check_same_shape(weight, gradient.weight, "Convolution::backward: weight, gradient");
+    check_same_shape(bias, gradient.bias, "Convolution::backward: bias, gradient");
     check_apart(dy, dx, "Convolution::backward: dy, dx");
     check_apart(x, dx, "Convolution::backward: x, dx");
     gradient.bias += dy.rowwise().sum();
@@ -85,6 +86,10 @@ struct Convolution {
   }
 
  private:
+  void check_bias(char const* function) const {
+    check_size(bias.size(), weight.rows(), {function, "bias, of as many outputs as weight has"});
+  }
+
   template <class W>
   auto tap(W& w, Index t) const {
     return w.middleCols(t * in_features(), in_features());
@@ -105,6 +110,7 @@ struct Convolution {
 
   void check(ConstMatrixRef<Scalar> const& x, ConstMatrixRef<Scalar> const& y, char const* function, char const* in,
              char const* out, char const* columns) const {
+    check_bias(function);
     check_size(x.rows(), in_features(), {function, in});
     check_size(y.rows(), out_features(), {function, out});
     check_size(x.cols(), y.cols(), {function, columns});

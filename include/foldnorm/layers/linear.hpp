@@ -44,7 +44,9 @@ struct Linear {
     check_size(dy.rows(), out_features(), "Linear::backward: features of dy");
     check_size(dy.cols(), x.cols(), "Linear::backward: columns of dy");
     check_same_shape(x, dx, "Linear::backward: x, dx");
+    check("Linear::backward");
     check_same_shape(weight, gradient.weight, "Linear::backward: weight, gradient");
+    check_same_shape(bias, gradient.bias, "Linear::backward: bias, gradient");
     check_apart(dy, dx, "Linear::backward: dy, dx");
     check_apart(x, dx, "Linear::backward: x, dx");
     gradient.weight.noalias() += dy * x.transpose();

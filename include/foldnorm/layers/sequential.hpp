@@ -120,20 +120,21 @@ class Sequential {
     check_size(static_cast<Index>(activations.steps.size()), size(), "Sequential::backward: layers of the activations");
     check_size(gradient.size(), size(), "Sequential::backward: layers of the gradient");
     check_same_shape(dy, activations.steps.back().output, "Sequential::backward: dy, output");
+    check_size(x.rows(), in_features(), "Sequential::backward: features of x");
     check_same_shape(x, dx, "Sequential::backward: x, dx");
+    check_layers(x.cols(), activations, gradient);
     Matrix<Scalar> above = dy, below;
     for (std::size_t i = layers_.size(); i-- > 0;) {
       std::visit(
           [&](auto const& layer) {
             using L = std::remove_cvref_t<decltype(layer)>;
-            L* const its_gradient = std::get_if<L>(&gradient.layers_[i]);
-            if (!its_gradient) detail::throw_invalid("Sequential::backward: gradient", " has other layers");
+            auto& its_gradient = std::get<L>(gradient.layers_[i]);
             below.resize(layer.in_features(), x.cols());
             ConstMatrixRef<Scalar> const input(input_of(i, x, activations));
             if constexpr (keeps_statistics<L>) {
-              layer.backward(above, input, activations.steps[i].statistics, below, *its_gradient);
+              layer.backward(above, input, activations.steps[i].statistics, below, its_gradient);
             } else {
-              layer.backward(above, input, below, *its_gradient);
+              layer.backward(above, input, below, its_gradient);
             }
           },
           layers_[i]);
@@ -161,6 +162,28 @@ class Sequential {
   Index size() const { return static_cast<Index>(layers_.size()); }
   void check_not_empty(char const* function) const {
     if (layers_.empty()) detail::throw_invalid({function, "the chain"}, " has no layers");
+  }
+  // What a layer would refuse when those behind it had already added to the gradient.
+  void check_layers(Index columns, Activations const& activations, Sequential const& gradient) const {
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      Matrix<Scalar> const& output = activations.steps[i].output;
+      check_size(output.rows(), foldnorm::out_features(layers_[i]), "Sequential::backward: features of an activation");
+      check_size(output.cols(), columns, "Sequential::backward: columns of an activation");
+      if (gradient.layers_[i].index() != layers_[i].index() || shapes(gradient.layers_[i]) != shapes(layers_[i])) {
+        detail::throw_invalid("Sequential::backward: gradient", " has other layers");
+      }
+    }
+  }
+  // Of all parameters.
+  static std::vector<std::pair<Index, Index>> shapes(Layer<Scalar> const& any) {
+    std::vector<std::pair<Index, Index>> result;
+    std::visit(
+        [&](auto const& layer) {
+          layer.for_each_parameter(
+              [&](char const*, auto const& values) { result.emplace_back(values.rows(), values.cols()); });
+        },
+        any);
+    return result;
   }
   static ConstMatrixRef<Scalar> input_of(std::size_t i, ConstMatrixRef<Scalar> const& x,
                                          Activations const& activations) {

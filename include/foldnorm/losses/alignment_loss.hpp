@@ -9,12 +9,24 @@
 #include <foldnorm/core/types.hpp>
 
 #include <algorithm>
+#include <cmath>
 
 namespace foldnorm::inline FOLDNORM_ABI {
 
-// Returns align(a, b) and adds weight times its gradients to da and db (all features x samples; db apart from da). A
-// column shorter than 1e-12 counts as a/1e-12 and has gradient 0, as in the frameworks. No samples: 0. NaN spreads to
-// the value and to its own column's gradients.
+namespace detail {
+
+// Of a column whose squares may overflow. (stableNorm alone would take NaN for 0.)
+template <class Column>
+double column_length(Column const& column) {
+  double const norm = column.norm();
+  return std::isinf(norm) ? column.stableNorm() : norm;
+}
+
+}  // namespace detail
+
+// Returns align(a, b) and adds weight times its gradients to da and db (all features x samples; each apart from all
+// others). A column shorter than 1e-12 counts as a/1e-12 and has gradient 0, as in the frameworks. No samples: 0. NaN
+// spreads to the value and to its own column's gradients.
 template <real_scalar Scalar>
 double alignment_loss(ConstMatrixRef<Scalar> const& a, ConstMatrixRef<Scalar> const& b, double weight,
                       MatrixRef<Scalar> da, MatrixRef<Scalar> db) {
@@ -22,6 +34,10 @@ double alignment_loss(ConstMatrixRef<Scalar> const& a, ConstMatrixRef<Scalar> co
   check_same_shape(a, da, "alignment_loss: a, da");
   check_same_shape(b, db, "alignment_loss: b, db");
   check_apart(da, db, "alignment_loss: da, db");
+  check_apart(a, da, "alignment_loss: a, da");
+  check_apart(a, db, "alignment_loss: a, db");
+  check_apart(b, da, "alignment_loss: b, da");
+  check_apart(b, db, "alignment_loss: b, db");
   if (a.cols() == 0) return 0;
   constexpr double shortest = 1e-12;
   auto const samples = static_cast<double>(a.cols());
@@ -30,9 +46,9 @@ double alignment_loss(ConstMatrixRef<Scalar> const& a, ConstMatrixRef<Scalar> co
     // Expressions, not vectors: nothing is allocated.
     auto const a_n = a.col(n).template cast<double>();
     auto const b_n = b.col(n).template cast<double>();
-    double const a_length = a_n.norm(), b_length = b_n.norm();
+    double const a_length = detail::column_length(a_n), b_length = detail::column_length(b_n);
     double const by_a = 1 / std::max(a_length, shortest), by_b = 1 / std::max(b_length, shortest);
-    double const cosine = a_n.dot(b_n) * by_a * by_b;
+    double const cosine = (by_a * a_n).dot(by_b * b_n);
     cosines += cosine;
     double const factor = -2 * weight / samples;
     if (!(a_length < shortest)) {

@@ -68,14 +68,16 @@ class Whitening {
   // forward of the cache; with `sum`, of a loss that is a sum over machines: dgamma and
   // dbeta are its whole gradients. May be called again.
   // Returns the gradient by eps, of all groups together. Columns of dx sum to zero. Throws shape_error for other
-  // shapes, std::invalid_argument for a cache whose last forward wrote nothing. NaN in dy makes its group's dx NaN.
+  // shapes and the cache of a layer with other groups, std::invalid_argument for a cache whose last forward wrote
+  // nothing and for dgamma or dbeta that share memory with each other, dy, dx, gamma or beta. NaN in dy makes its
+  // group's dx NaN.
   double backward(ConstMatrixRef<Scalar> const& dy, Cache& cache, MatrixRef<Scalar> dx,
                   OptionalOutput<Scalar> const& dgamma, OptionalOutput<Scalar> const& dbeta,
                   SumOverMachines const& sum = {}) const;
 
   // Takes the statistics of the cache's last forward into the running ones; groups that were degenerate and
   // batches without degrees of freedom leave theirs as they are. Throws std::invalid_argument for a cache whose last
-  // forward wrote nothing.
+  // forward wrote nothing, shape_error for that of a layer with other groups.
   void update_running(Cache const& cache);
 
   // The layer at inference. Empty if a running covariance has no whitener; a running whitener always is one.
@@ -96,6 +98,22 @@ class Whitening {
   void check_parameters(char const* what) const {
     check_size(gamma.size(), features(), what);
     check_size(beta.size(), features(), what);
+  }
+  void check_cache(Cache const& cache, char const* function) const {
+    if (!cache.filled) detail::throw_invalid({function, "cache"}, ": its last forward wrote no output");
+    check_size(cache.mean.size(), features(), {function, "features of the cache"});
+    check_size(static_cast<Index>(cache.groups.size()), static_cast<Index>(running_matrices_.size()),
+               {function, "groups of the cache"});
+    for (std::size_t i = 0; i < cache.groups.size(); ++i) {
+      check_size(cache.groups[i].features, running_matrices_[i].rows(), {function, "features of a group of the cache"});
+    }
+  }
+  void check_apart_from_inputs(Eigen::Map<Vector<Scalar>> const& output, ConstMatrixRef<Scalar> const& dy,
+                               MatrixRef<Scalar> const& dx, char const* what) const {
+    check_apart(output, dy, what);
+    check_apart(output, dx, what);
+    check_apart(output, gamma, what);
+    check_apart(output, beta, what);
   }
   void lay_out(Cache& cache) const {
     cache.groups.resize(running_matrices_.size());
@@ -165,8 +183,7 @@ template <real_scalar Scalar, class Method>
 double Whitening<Scalar, Method>::backward(ConstMatrixRef<Scalar> const& dy, Cache& cache, MatrixRef<Scalar> dx,
                                            OptionalOutput<Scalar> const& dgamma, OptionalOutput<Scalar> const& dbeta,
                                            SumOverMachines const& sum) const {
-  if (!cache.filled) detail::throw_invalid("Whitening::backward: cache", ": its last forward wrote no output");
-  check_size(cache.mean.size(), features(), "Whitening::backward: features of the cache");
+  check_cache(cache, "Whitening::backward");
   check_size(dy.rows(), features(), "Whitening::backward: features of dy");
   check_size(dy.cols(), cache.samples, "Whitening::backward: samples of dy");
   check_same_shape(dy, dx, "Whitening::backward: dy, dx");
@@ -174,6 +191,14 @@ double Whitening<Scalar, Method>::backward(ConstMatrixRef<Scalar> const& dy, Cac
   check_parameters("Whitening::backward: gamma, beta");
   if (dgamma.present()) check_same_shape(gamma, dgamma, "Whitening::backward: gamma, dgamma");
   if (dbeta.present()) check_same_shape(beta, dbeta, "Whitening::backward: beta, dbeta");
+  write(dgamma, [&](Scalar* to) {
+    check_apart_from_inputs(to_vector(to), dy, dx, "Whitening::backward: dgamma, one of dy, dx, gamma, beta");
+    write(dbeta,
+          [&](Scalar* other) { check_apart(to_vector(to), to_vector(other), "Whitening::backward: dgamma, dbeta"); });
+  });
+  write(dbeta, [&](Scalar* to) {
+    check_apart_from_inputs(to_vector(to), dy, dx, "Whitening::backward: dbeta, one of dy, dx, gamma, beta");
+  });
 
   cache.dy_sum.resize(features());
   detail::mean_of_samples<Scalar>(dy, cache.dy_sum);
@@ -202,8 +227,7 @@ double Whitening<Scalar, Method>::backward(ConstMatrixRef<Scalar> const& dy, Cac
 
 template <real_scalar Scalar, class Method>
 void Whitening<Scalar, Method>::update_running(Cache const& cache) {
-  if (!cache.filled) detail::throw_invalid("Whitening::update_running: cache", ": its last forward wrote no output");
-  check_size(cache.mean.size(), features(), "Whitening::update_running: features of the cache");
+  check_cache(cache, "Whitening::update_running");
   double const divisor = covariance_divisor(cache.count, options_.covariance);
   if (divisor == 0) return;
   double const momentum = options_.momentum;
