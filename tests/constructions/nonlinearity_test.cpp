@@ -78,6 +78,11 @@ TEST_CASE("hessian_energy: groups of two features are steps, without curvature")
   CHECK(hessian_energy_by_differences(norm_in_groups(8, 4), x, 1e-3) == Approx(0).margin(1e-15));
 }
 
+TEST_CASE("hessian_energy: constant groups of three or more have infinite curvature, whatever their mean rounds to") {
+  CHECK(std::isinf(hessian_energy(Vector<double>::Constant(3, .1))));
+  CHECK(hessian_ratio_bound(Index{1} << 40, Index{1} << 38) == Approx(std::ldexp(1.0, 37)));
+}
+
 TEST_CASE("hessian_energy and its bound refuse groups that do not divide") {
   Vector<double> const x = normal(8, 5);
   CHECK_THROWS_AS(hessian_energy(x, 3), std::invalid_argument);

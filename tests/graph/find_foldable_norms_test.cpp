@@ -183,6 +183,9 @@ TEST_CASE("find_foldable_norms: case f, a table that is also the head") {
   CHECK(verdicts("ids i vocab=9\nembedding e i features=6 table=E\nlinear head e out=9 weight=E\nlayer_norm n head\n"
                  "output y n\n",
                  untying()) == "keep n tied e\n");
+  // The table is to blame, too, where the head stands before it.
+  CHECK(verdicts("input x features=4\nids i vocab=6\nlinear h x out=6 weight=E\nlayer_norm n h\n"
+                 "embedding e i features=4 table=E\noutput a n\noutput b e\n") == "keep n tied e\n");
 }
 
 TEST_CASE("find_foldable_norms: case f, a weight that is used twice folds only where both uses agree") {

@@ -42,7 +42,7 @@ inline double hessian_energy(ConstVectorRef<double> const& x, Index groups = 1) 
   if (size <= 2) return 0;
   double energy = 0;
   for (Index begin = 0; begin < x.size(); begin += size) {
-    Vector<double> const group = x.segment(begin, size);
+    Vector<double> const group = x.segment(begin, size).array() - x(begin);  // 0 if constant; a mean would round
     double const variance = (group.array() - group.mean()).square().mean();
     energy += 3 * static_cast<double>(size - 2) / (static_cast<double>(size) * variance * variance);
   }
@@ -54,9 +54,10 @@ inline double hessian_energy(ConstVectorRef<double> const& x, Index groups = 1) 
 inline double hessian_ratio_bound(Index features, Index groups) {
   detail::check_groups(groups, features, "hessian_ratio_bound");
   if (features < 3) detail::throw_invalid({"hessian_ratio_bound", "features"}, ": expected 3 or more");
-  Index const over_two = features - 2 * groups;
+  Index const over_two = features / groups - 2;  // of each group
   if (over_two < 0) return 0;
-  return static_cast<double>(groups * over_two) / static_cast<double>(features - 2);
+  auto const count = static_cast<double>(groups);
+  return count * (count * static_cast<double>(over_two)) / static_cast<double>(features - 2);
 }
 
 // H of any map by second differences: f takes a sample (Vector<double>) and returns one. step > 0 is absolute; errors

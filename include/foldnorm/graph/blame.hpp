@@ -10,6 +10,7 @@
 #include <foldnorm/graph/fold_facts.hpp>
 #include <foldnorm/graph/fold_report.hpp>
 
+#include <algorithm>
 #include <cassert>
 #include <map>
 #include <optional>
@@ -137,7 +138,10 @@ class Blame {
   // The first use of the producer's parameters, or of those that must be centered with them, that does not allow it.
   NodeId other_use_at_fault(NodeId id, Interval part) {
     Node const& node = graph_.node(id);
-    if (facts_.is_head(node)) return graph_.parameter(node.parameter(Key::weight)).uses[0].node;
+    if (facts_.is_head(node)) {  // of a table, which is used as one somewhere
+      auto const& uses = graph_.parameter(node.parameter(Key::weight)).uses;
+      return std::ranges::find(uses, Key::table, &ParameterUse::role)->node;
+    }
     ParameterId const name = facts_.class_of(facts_.producing_parameters(id)[0]);
     auto const [found, is_new] = class_blame_.try_emplace({name, part}, id);
     if (is_new) found->second = first_forbidding_use(name, part).value_or(id);
