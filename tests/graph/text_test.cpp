@@ -257,11 +257,22 @@ TEST_CASE("text: a plus sign and numbers below the range of double are finite de
   CHECK_THROWS_AS(graph_of("input x features=4\nscale s x by=+-1\noutput y s\n"), parse_error);
 }
 
-TEST_CASE("graph text: counts and positions are written in digits, however large") {
+TEST_CASE("text: counts and positions are written in digits, however large") {
   Graph g;
   g.output("o", g.embedding("e", g.ids("i", 100'000), 2'000'000, "E"));
   std::stringstream text;
   write_graph(text, g);
   CHECK(text.str() == "ids i vocab=100000\nembedding e i features=2000000 table=E\noutput o e\n");
   CHECK(read_graph(text, "t").nodes().front().count(Key::vocab) == 100'000);
+}
+
+TEST_CASE("text: numbers beyond the range are told by their size, not by how they are written") {
+  auto const eps = [](std::string const& digits) {
+    return graph_of("input x features=4\nlayer_norm n x eps=" + digits + "\noutput y n\n").nodes()[1].number(Key::eps);
+  };
+  CHECK(eps("0." + std::string(400, '0') + "1") == 0);
+  CHECK(eps("1e-99999") == 0);
+  CHECK_THROWS_AS(eps(std::string(400, '1') + "e-2"), parse_error);
+  CHECK_THROWS_AS(eps("1e400"), parse_error);
+  CHECK_THROWS_AS(eps("1e99999"), parse_error);
 }

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstddef>
 #include <istream>
 #include <iterator>
@@ -31,6 +32,14 @@ struct parse_error : std::runtime_error {
 
 namespace detail {
 
+// On which side a number leaves the range of doubles; by its exponent's sign where it leaves long double's, too.
+inline bool is_small(std::string_view digits) {
+  long double number = 0;
+  auto const result = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  if (result.ec == std::errc{}) return std::abs(number) < 1;
+  return digits.find("e-") != std::string_view::npos || digits.find("E-") != std::string_view::npos;
+}
+
 inline double parse_number(KeyRow const& key, std::string_view text) {
   auto const malformed = [&](char const* expected) {
     detail::raise<graph_error>(std::string(key.word) + "=" + std::string(text) + ": expected " + expected);
@@ -46,8 +55,7 @@ inline double parse_number(KeyRow const& key, std::string_view text) {
   bool const two_signs = text.starts_with("+-");
   bool const is_whole = result.ptr == digits.data() + digits.size() && !two_signs;
   // Beyond the range on the small side is a decimal number like any other, and rounds to zero.
-  bool const is_tiny = result.ec == std::errc::result_out_of_range &&
-                       (digits.find("e-") != std::string_view::npos || digits.find("E-") != std::string_view::npos);
+  bool const is_tiny = result.ec == std::errc::result_out_of_range && is_small(digits);
   if (!is_whole || (result.ec != std::errc{} && !is_tiny)) malformed("a finite decimal number");
   return is_tiny ? 0 : number;
 }
