@@ -6,6 +6,7 @@
 
 #include "catch.hpp"
 
+#include <string>
 #include <vector>
 
 using namespace foldnorm;
@@ -73,4 +74,12 @@ TEST_CASE("token_counts: stops at an opaque node, which it names") {
   g.opaque("magic", {g.input("x", 2)}, 3);
   CHECK_THROWS_AS(token_counts(g, 3), graph_error);
   CHECK_THROWS_WITH(token_counts(g, 3), Contains("opaque magic"));
+}
+
+TEST_CASE("token_counts: more tokens than a count may say are an error, not another number") {
+  Graph g;
+  NodeId last = g.input("x", 2);
+  for (int i = 0; i < 64; ++i) last = g.concat_tokens("c" + std::to_string(i), {last, last});
+  g.output("y", last);
+  CHECK_THROWS_AS(token_counts(g, 5), graph_error);
 }

@@ -35,7 +35,10 @@ inline Index value_tokens(Node const& node, std::vector<Index> const& inputs) {
       return inputs[0];
     case Operator::concat_tokens: {
       Index sum = 0;
-      for (Index const tokens : inputs) sum += tokens;
+      for (Index const tokens : inputs) {
+        sum += tokens;
+        require(sum <= largest_count, node, "has more than 2^31 - 1 tokens");
+      }
       return sum;
     }
     case Operator::mean_tokens:
