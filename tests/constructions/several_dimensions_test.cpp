@@ -220,3 +220,13 @@ TEST_CASE("fit_random_groups: refuses what it cannot do") {
   x(0, 1) = std::numeric_limits<double>::quiet_NaN();
   CHECK_THROWS_WITH(fit_random_groups(x, y, 1), Contains("samples are not all finite"));
 }
+
+TEST_CASE("interpolate: refuses what double cannot hold, and too many neurons however they are counted") {
+  Matrix<double> const line{{0, 1, 2, 3, 4}}, steps{{0, 1, 0, 1, 0}};
+  CHECK_THROWS_WITH(interpolate(1e308 * line.leftCols(2), steps.leftCols(2)), Contains("samples are not all within"));
+  CHECK_THROWS_WITH(interpolate(line.leftCols(2), 1.7e308 * steps.leftCols(2)), Contains("values are not all within"));
+  CHECK_THROWS_WITH(interpolate(5e-324 * line, steps), Contains("too close"));
+  CHECK(interpolate(1e-300 * line, steps).largest_error <= 1e-12);
+  CHECK_THROWS_WITH(interpolate(line, steps, {.units = {.mode = StepMode::hard, .norm_size = Index{1} << 62}}),
+                    Contains("max_neurons"));
+}

@@ -68,7 +68,8 @@ struct SampleLine {
     }
     // A sum of n products and the threshold, in either of two orders, each off by (n + 1) half ulps of its terms.
     double const terms = (samples.cwiseAbs().transpose() * direction.cwiseAbs()).maxCoeff();
-    resolution = 4 * static_cast<double>(samples.rows() + 1) * std::numeric_limits<double>::epsilon() * terms;
+    resolution = 4 * static_cast<double>(samples.rows() + 1) *
+                 std::max(std::numeric_limits<double>::epsilon() * terms, std::numeric_limits<double>::min());
   }
 };
 
@@ -89,15 +90,28 @@ inline SampleLine widest_line(ConstMatrixRef<double> const& samples, ConstMatrix
 
 }  // namespace detail
 
+namespace detail {
+
+// Sums and differences of these stay within double.
+inline constexpr double largest_interpolated = 1e300;
+
+inline void check_interpolated(ConstMatrixRef<double> const& entries, char const* what) {
+  if (!entries.allFinite()) throw_invalid(what, " are not all finite");
+  if (entries.cwiseAbs().maxCoeff() > largest_interpolated) throw_invalid(what, " are not all within 1e300");
+}
+
+}  // namespace detail
+
 // samples: n x m, values: outputs x m, m >= 1. A network through all of them; m log m and a width of up to 2 (m - 1).
-// Throws shape_error, and std::invalid_argument for entries that are not finite, for soft units, and for samples with
-// different values that are equal, or so close that rounding cannot tell them apart along any direction tried.
+// Throws shape_error, and std::invalid_argument for entries that are not finite or beyond 1e300, for soft units, and
+// for samples with different values that are equal, or so close that rounding cannot tell them apart along any
+// direction tried.
 inline Interpolant interpolate(ConstMatrixRef<double> const& samples, ConstMatrixRef<double> const& values,
                                InterpolationOptions const& options = {}) {
   check_size(values.cols(), samples.cols(), "interpolate: columns of values, a value for every sample");
   if (samples.size() == 0 || values.rows() == 0) detail::throw_invalid("interpolate: samples, values", " are empty");
-  if (!samples.allFinite()) detail::throw_invalid("interpolate: samples", " are not all finite");
-  if (!values.allFinite()) detail::throw_invalid("interpolate: values", " are not all finite");
+  detail::check_interpolated(samples, "interpolate: samples");
+  detail::check_interpolated(values, "interpolate: values");
   if (options.directions < 1) detail::throw_invalid("interpolate: directions", " is less than 1");
   check_unit_options(options.units, "interpolate");
   if (!is_norm(options.units.kind) || options.units.mode != StepMode::hard) {
@@ -120,7 +134,7 @@ inline Interpolant interpolate(ConstMatrixRef<double> const& samples, ConstMatri
     first.push_back(j);
   }
   Index const groups = static_cast<Index>(thresholds.size());
-  if (groups * unit_size(options.units) > options.units.max_neurons) {
+  if (groups > options.units.max_neurons / unit_size(options.units)) {
     detail::throw_invalid("interpolate: samples", " need more than max_neurons");
   }
   Matrix<double> pieces(values.rows(), groups + 1);
