@@ -132,6 +132,7 @@ TEST_CASE("PLN: channels-last images are grouped at each pixel") {
 TEST_CASE("norm layers: a norm_size that does not divide, a bad eps and other shapes throw") {
   CHECK_THROWS_AS(ParallelLayerNorm<double>(12, 5), std::invalid_argument);
   CHECK_THROWS_AS(ParallelLayerNorm<double>(12, 0), std::invalid_argument);
+  CHECK_THROWS_AS(ParallelLayerNorm<double>(-1, 1), std::invalid_argument);
   CHECK_THROWS_AS(LayerNorm<double>(12, {.eps = -1}), std::invalid_argument);
   LayerNorm<double> layer(4);
   Matrix<double> y(4, 2);

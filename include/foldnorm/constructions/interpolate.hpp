@@ -88,10 +88,6 @@ inline SampleLine widest_line(ConstMatrixRef<double> const& samples, ConstMatrix
   return best;
 }
 
-}  // namespace detail
-
-namespace detail {
-
 // Sums and differences of these stay within double.
 inline constexpr double largest_interpolated = 1e300;
 
