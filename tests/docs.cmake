@@ -60,8 +60,6 @@ int main(int argc, char** argv) {
 @calls@  return 2;
 }
 ]])
-set_target_properties(docs_programs PROPERTIES UNITY_BUILD_BATCH_SIZE 3)  # with sanitizers they take gigabytes together
-
 add_library(docs_fragments OBJECT ${code_folder}/fragments.cpp)
 foldnorm_extract_code(${code_folder}/fragments.cpp ${fragments})
 

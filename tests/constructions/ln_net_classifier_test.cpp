@@ -19,6 +19,7 @@
 
 #include "catch.hpp"
 #include "constructions/labelled_samples.hpp"
+#include "graph/instances.hpp"
 #include "layers/instances.hpp"
 
 namespace {

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,16 @@ std::string printed(Printable const& printable) {
   std::ostringstream out;
   out << printable;
   return out.str();
+}
+
+// What fold_norms says to arguments that do not belong together.
+inline std::string refusal_of(Graph const& g, FoldReport const& report, Parameters const& p) {
+  try {
+    fold_norms(g, report, p);
+  } catch (std::invalid_argument const& error) {
+    return error.what();
+  }
+  return "no std::invalid_argument";
 }
 
 // The verdict lines of a graph given as text.

@@ -24,8 +24,6 @@ using foldnorm::Compute;
 
 // Below a pack, at one and between; on the short path and beyond it.
 constexpr Index widths[] = {1, 2, 3, 7, 8, 9, 16, 23, 32, 45, 64, 65, 100, 128, 301};
-constexpr Index samples = 11;  // a block of 8 (AVX) and one that is not full
-
 #define FOLDNORM_SUM_NORMS FOLDNORM_ALL_NORMS, laws::LayerNormOf<Eigen::half>, laws::RMSNormOf<Eigen::half>
 
 template <class Norm>
@@ -33,8 +31,8 @@ struct SumCase {
   using Scalar = typename Norm::Scalar;
   using M = Matrix<Scalar>;
   Index n;
-  M x = normal<Scalar>(n, samples, 801, 1), r = normal<Scalar>(n, samples, 802), dy = normal<Scalar>(n, samples, 803),
-    ds = normal<Scalar>(n, samples, 804);
+  M x = normal<Scalar>(n, uneven_samples, 801, 1), r = normal<Scalar>(n, uneven_samples, 802),
+    dy = normal<Scalar>(n, uneven_samples, 803), ds = normal<Scalar>(n, uneven_samples, 804);
   Vector<Scalar> gamma = normal<Scalar>(n, 1, 805, 1, 0.3);
   Vector<Scalar> beta = (normal<float>(n, 1, 806).array().sign() * 0.125f).matrix().template cast<Scalar>();
   Compute<Scalar> alpha = Compute<Scalar>(0.7), eps = Compute<Scalar>(1e-5);
@@ -50,7 +48,7 @@ struct SumCase {
     if constexpr (!std::is_same_v<Scalar, Eigen::half>) x.col(8) *= Scalar(1e30);
   }
   M sum() const {
-    M s(n, samples), y(n, samples);
+    M s(n, uneven_samples), y(n, uneven_samples);
     Norm::forward_sum(x, alpha, r, gamma, beta, eps, s, y);
     return s;
   }
@@ -69,7 +67,7 @@ TEMPLATE_TEST_CASE("add norms: s is x + alpha r rounded at most twice, and y is 
     SumCase<TestType> const c(n);
     for (Accuracy accuracy : both_modes) {
       INFO("n " << n << ", accurate " << (accuracy == Accuracy::accurate));
-      Matrix<Scalar> s(n, samples), y(n, samples), without_s(n, samples);
+      Matrix<Scalar> s(n, uneven_samples), y(n, uneven_samples), without_s(n, uneven_samples);
       NormStatistics<Scalar> statistics, plain_statistics;
       TestType::forward_sum(c.x, c.alpha, c.r, c.gamma, c.beta, c.eps, s, y, statistics, accuracy);
       Matrix<Wide> const product = Wide(c.alpha) * c.r.template cast<Wide>();
@@ -82,7 +80,7 @@ TEMPLATE_TEST_CASE("add norms: s is x + alpha r rounded at most twice, and y is 
       }
       CHECK(worst.value() <= 1.0001);
 
-      Matrix<Scalar> expected(n, samples);
+      Matrix<Scalar> expected(n, uneven_samples);
       TestType::forward(s, c.gamma, c.beta, c.eps, expected, plain_statistics, accuracy);
       CHECK(same_bits(y, expected));
       TestType::forward_sum(c.x, c.alpha, c.r, c.gamma, c.beta, c.eps, none, without_s, accuracy);
@@ -91,7 +89,7 @@ TEMPLATE_TEST_CASE("add norms: s is x + alpha r rounded at most twice, and y is 
         return a.mean_high == b.mean_high && a.mean_low == b.mean_low && a.inverse_deviation == b.inverse_deviation &&
                a.scale == b.scale && a.exact == b.exact;
       };
-      for (std::size_t j = 0; j < std::size_t(samples); ++j) {
+      for (std::size_t j = 0; j < std::size_t(uneven_samples); ++j) {
         INFO("sample " << j);
         CHECK(same(statistics.samples[j], plain_statistics.samples[j]));
       }
@@ -106,14 +104,14 @@ TEMPLATE_TEST_CASE("add norms: s may replace x or r, and y may replace x or r, i
     SumCase<TestType> const c(n);
     for (Accuracy accuracy : both_modes) {
       INFO("n " << n << ", accurate " << (accuracy == Accuracy::accurate));
-      Matrix<Scalar> s(n, samples), y(n, samples);
+      Matrix<Scalar> s(n, uneven_samples), y(n, uneven_samples);
       c.forward(s, y, accuracy);
       enum Where { over_x, over_r, apart, nowhere };
       for (Where s_to : {over_x, over_r, apart, nowhere}) {
         for (Where y_to : {over_x, over_r, apart}) {
           if (s_to == y_to && s_to != apart) continue;  // s and y lie apart
           INFO("s to " << s_to << ", y to " << y_to);
-          Matrix<Scalar> x = c.x, r = c.r, own_s(n, samples), own_y(n, samples);
+          Matrix<Scalar> x = c.x, r = c.r, own_s(n, uneven_samples), own_y(n, uneven_samples);
           Matrix<Scalar>& s_out = s_to == over_x ? x : s_to == over_r ? r : own_s;
           Matrix<Scalar>& y_out = y_to == over_x ? x : y_to == over_r ? r : own_y;
           if (s_to == nowhere) {
@@ -135,16 +133,17 @@ TEMPLATE_TEST_CASE("add norms: a sample's bits do not depend on its neighbours, 
   for (Index n : widths) {
     INFO("n " << n);
     SumCase<TestType> const c(n);
-    Matrix<Scalar> s(n, samples), y(n, samples);
+    Matrix<Scalar> s(n, uneven_samples), y(n, uneven_samples);
     c.forward(s, y, Accuracy::fast);
-    Matrix<Scalar> tall_x(n + 3, samples), tall_r(n + 5, samples), tall_s(n + 1, samples), tall_y(n + 2, samples);
+    Matrix<Scalar> tall_x(n + 3, uneven_samples), tall_r(n + 5, uneven_samples), tall_s(n + 1, uneven_samples),
+        tall_y(n + 2, uneven_samples);
     tall_x.middleRows(1, n) = c.x;
     tall_r.topRows(n) = c.r;
     TestType::forward_sum(tall_x.middleRows(1, n), c.alpha, tall_r.topRows(n), c.gamma, c.beta, c.eps,
                           tall_s.bottomRows(n), tall_y.middleRows(1, n));
     CHECK(same_bits(Matrix<Scalar>(tall_s.bottomRows(n)), s));
     CHECK(same_bits(Matrix<Scalar>(tall_y.middleRows(1, n)), y));
-    for (Index j = 0; j < samples; ++j) {
+    for (Index j = 0; j < uneven_samples; ++j) {
       INFO("sample " << j);
       Vector<Scalar> one_s(n), one_y(n);
       TestType::forward_sum(c.x.col(j), c.alpha, c.r.col(j), c.gamma, c.beta, c.eps, one_s, one_y);
@@ -160,16 +159,19 @@ TEMPLATE_TEST_CASE("add norms: a sum without spread gives beta, bit for bit", ""
     INFO("n " << n);
     SumCase<TestType> c(n);
     Scalar const constant(TestType::subtracts_mean ? 2.5f : 0.0f);
-    c.r = (normal<float>(n, samples, 807).array() * 8).round().matrix().template cast<Scalar>();  // exact in half, too
+    c.r = (normal<float>(n, uneven_samples, 807).array() * 8)
+              .round()
+              .matrix()
+              .template cast<Scalar>();  // exact in half, too
     c.alpha = Compute<Scalar>(0.5);
     c.x = (constant - (c.r * Scalar(0.5f)).array()).matrix();
-    Matrix<Scalar> s(n, samples), y(n, samples);
+    Matrix<Scalar> s(n, uneven_samples), y(n, uneven_samples);
     for (Compute<Scalar> eps : {Compute<Scalar>(1e-5), Compute<Scalar>(0)}) {
       for (Accuracy accuracy : both_modes) {
         c.eps = eps;
         c.forward(s, y, accuracy);
-        CHECK(same_values(s, Matrix<Scalar>::Constant(n, samples, constant)));
-        CHECK(same_bits(y, c.beta.replicate(1, samples)));
+        CHECK(same_values(s, Matrix<Scalar>::Constant(n, uneven_samples, constant)));
+        CHECK(same_bits(y, c.beta.replicate(1, uneven_samples)));
       }
     }
   }
@@ -195,10 +197,10 @@ TEMPLATE_TEST_CASE("add norms: shapes that disagree and views that overlap throw
                    laws::LayerNormOf<float>, laws::RMSNormOf<float>) {
   SumCase<TestType> const c(12);
   using M = Matrix<float>;
-  M memory = normal<float>(12, 3 * samples, 807), before = memory;
-  M s(12, samples), y(12, samples), narrow(12, samples - 1), low(11, samples);
-  auto const x = memory.leftCols(samples);
-  auto const beside = memory.middleCols(1, samples);  // shares all but one of x's columns
+  M memory = normal<float>(12, 3 * uneven_samples, 807), before = memory;
+  M s(12, uneven_samples), y(12, uneven_samples), narrow(12, uneven_samples - 1), low(11, uneven_samples);
+  auto const x = memory.leftCols(uneven_samples);
+  auto const beside = memory.middleCols(1, uneven_samples);  // shares all but one of x's columns
   auto const call = [&](auto const& from, auto const& residual, auto&& kept, auto&& out) {
     TestType::forward_sum(from, c.alpha, residual, c.gamma, c.beta, c.eps, kept, out);
   };
@@ -265,10 +267,10 @@ TEMPLATE_TEST_CASE("add norms: the backward adds ds and scales dr, wanted or not
     for (Accuracy accuracy : both_modes) {
       INFO("n " << n << ", accurate " << (accuracy == Accuracy::accurate));
       BackwardOptions const options{accuracy};
-      M s(n, samples), y(n, samples);
+      M s(n, uneven_samples), y(n, uneven_samples);
       NormStatistics<Scalar> statistics;
       TestType::forward_sum(c.x, c.alpha, c.r, c.gamma, c.beta, c.eps, s, y, statistics, accuracy);
-      M plain(n, samples), dx(n, samples), dr(n, samples);
+      M plain(n, uneven_samples), dx(n, uneven_samples), dr(n, uneven_samples);
       Vector<Scalar> plain_dgamma(n), plain_dbeta(n), dgamma(n), dbeta(n);
       TestType::backward(c.dy, s, c.gamma, statistics, plain, plain_dgamma, plain_dbeta, options);
       auto const same_parameters = [&] { return same_bits(dgamma, plain_dgamma) && same_bits(dbeta, plain_dbeta); };
@@ -294,7 +296,7 @@ TEMPLATE_TEST_CASE("add norms: the backward adds ds and scales dr, wanted or not
 
       enum Where { over_dy, over_s, over_ds, apart, nowhere };
       for (bool with_ds : {true, false}) {
-        M expected_dx(n, samples), expected_dr(n, samples);
+        M expected_dx(n, uneven_samples), expected_dr(n, uneven_samples);
         if (with_ds) {
           TestType::backward_sum(c.dy, c.ds, s, c.alpha, c.gamma, statistics, expected_dx, expected_dr, none, none,
                                  options);
@@ -307,7 +309,7 @@ TEMPLATE_TEST_CASE("add norms: the backward adds ds and scales dr, wanted or not
             if (dx_to == dr_to && dx_to != apart) continue;  // dx and dr lie apart
             if (!with_ds && (dx_to == over_ds || dr_to == over_ds)) continue;
             INFO("ds " << with_ds << ", dx to " << dx_to << ", dr to " << dr_to);
-            M dy = c.dy, kept = s, ds = c.ds, own_dx(n, samples), own_dr(n, samples);
+            M dy = c.dy, kept = s, ds = c.ds, own_dx(n, uneven_samples), own_dr(n, uneven_samples);
             auto const place = [&](Where where, M& own) -> M& {
               return where == over_dy ? dy : where == over_s ? kept : where == over_ds ? ds : own;
             };
@@ -337,12 +339,12 @@ TEMPLATE_TEST_CASE("add norms: the backward refuses add_to_dx, other shapes and 
   using M = Matrix<float>;
   Index const n = 12;
   SumCase<TestType> const c(n);
-  M s(n, samples), y(n, samples), narrow(n, samples - 1);
+  M s(n, uneven_samples), y(n, uneven_samples), narrow(n, uneven_samples - 1);
   NormStatistics<float> statistics;
   TestType::forward_sum(c.x, c.alpha, c.r, c.gamma, c.beta, c.eps, s, y, statistics);
-  M memory = normal<float>(n, 3 * samples, 812), before = memory, dx(n, samples), dr(n, samples);
-  auto const view = memory.leftCols(samples);
-  auto const beside = memory.middleCols(1, samples);
+  M memory = normal<float>(n, 3 * uneven_samples, 812), before = memory, dx(n, uneven_samples), dr(n, uneven_samples);
+  auto const view = memory.leftCols(uneven_samples);
+  auto const beside = memory.middleCols(1, uneven_samples);
   auto const run = [&](auto const& dy, auto const& ds, auto const& sum, auto&& to_dx, auto&& to_dr,
                        foldnorm::OptionalOutput<float> const& dgamma, BackwardOptions const& options = {}) {
     TestType::backward_sum(dy, ds, sum, c.alpha, c.gamma, statistics, to_dx, to_dr, dgamma, none, options);

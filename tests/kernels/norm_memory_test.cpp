@@ -15,7 +15,7 @@ namespace {
 using namespace laws;
 
 template <class Norm, Index features = 45>
-struct Sample {
+struct NormCase {
   using Scalar = typename Norm::Scalar;
   static constexpr Index n = features, m = 6;
   Matrix<Scalar> x = normal<Scalar>(n, m, 301, 2), dy = normal<Scalar>(n, m, 302);
@@ -37,7 +37,7 @@ struct Counting {
 }  // namespace
 
 TEMPLATE_TEST_CASE("norms: in place gives the bits of out of place", "", FOLDNORM_ALL_NORMS) {
-  Sample<TestType> s;
+  NormCase<TestType> s;
   using Scalar = typename TestType::Scalar;
   for (Accuracy accuracy : {Accuracy::fast, Accuracy::accurate}) {
     Matrix<Scalar> const y = TestType::forward(s.x, s.gamma, s.beta, s.eps, accuracy);
@@ -113,7 +113,7 @@ TEMPLATE_TEST_CASE("norms: one column shown many times by an outer stride of 0 i
 
 TEMPLATE_TEST_CASE("norms: dgamma and dbeta must lie apart, from each other and from all that is read or written", "",
                    FOLDNORM_ALL_NORMS) {
-  Sample<TestType> const s;
+  NormCase<TestType> const s;
   using Scalar = typename TestType::Scalar;
   NormStatistics<Scalar> statistics;
   Matrix<Scalar> y(s.n, s.m);
@@ -144,7 +144,7 @@ TEMPLATE_TEST_CASE("norms: dgamma and dbeta must lie apart, from each other and 
 }
 
 TEMPLATE_TEST_CASE("norms: every layout of x gives the bits of its plain copy", "", FOLDNORM_ALL_NORMS) {
-  Sample<TestType> s;
+  NormCase<TestType> s;
   using Scalar = typename TestType::Scalar;
   using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   auto const forward = [&](auto const& x) { return Matrix<Scalar>(TestType::forward(x, s.gamma, s.beta, s.eps)); };
@@ -169,7 +169,7 @@ namespace {
 
 template <class Norm, Index features>
 void check_every_alignment() {
-  Sample<Norm, features> s;
+  NormCase<Norm, features> s;
   using Scalar = typename Norm::Scalar;
   using Columns = Eigen::Map<Matrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
   Scalar const sentinel = Scalar(-12345);
@@ -272,7 +272,7 @@ TEMPLATE_TEST_CASE("norms: outputs too large for the caches are the same bits", 
 }
 
 TEMPLATE_TEST_CASE("norms: a vector is a matrix of one sample", "", FOLDNORM_ALL_NORMS) {
-  Sample<TestType> s;
+  NormCase<TestType> s;
   using Scalar = typename TestType::Scalar;
   Vector<Scalar> const x = s.x.col(2);
   Vector<Scalar> y(s.n);
@@ -284,7 +284,7 @@ TEMPLATE_TEST_CASE("norms: a vector is a matrix of one sample", "", FOLDNORM_ALL
 }
 
 TEMPLATE_TEST_CASE("norms: gamma and beta may be strided, transposed, expressions or absent", "", FOLDNORM_ALL_NORMS) {
-  Sample<TestType> s;
+  NormCase<TestType> s;
   using Scalar = typename TestType::Scalar;
   Matrix<Scalar> rows(3, s.n);
   rows.row(1) = s.gamma.transpose();
@@ -301,7 +301,7 @@ TEMPLATE_TEST_CASE("norms: gamma and beta may be strided, transposed, expression
 }
 
 TEMPLATE_TEST_CASE("norms: a wanted gradient does not depend on which others are wanted", "", FOLDNORM_ALL_NORMS) {
-  Sample<TestType> s;
+  NormCase<TestType> s;
   using Scalar = typename TestType::Scalar;
   auto const all = gradients<TestType>(s.dy, s.x, s.gamma, s.eps);
   Matrix<Scalar> y(s.n, s.m), dx(s.n, s.m);
@@ -317,7 +317,7 @@ TEMPLATE_TEST_CASE("norms: a wanted gradient does not depend on which others are
 }
 
 TEMPLATE_TEST_CASE("norms: an expression is evaluated once", "", FOLDNORM_ALL_NORMS) {
-  Sample<TestType> s;
+  NormCase<TestType> s;
   using Scalar = typename TestType::Scalar;
   long count = 0;
   Matrix<Scalar> y(s.n, s.m), dx(s.n, s.m);
@@ -331,7 +331,7 @@ TEMPLATE_TEST_CASE("norms: an expression is evaluated once", "", FOLDNORM_ALL_NO
 }
 
 TEMPLATE_TEST_CASE("norms: x may be a product bound to a temporary", "", FOLDNORM_ALL_NORMS) {
-  Sample<TestType> s;
+  NormCase<TestType> s;
   using Scalar = typename TestType::Scalar;
   Matrix<Scalar> const weight = normal<Scalar>(s.n, s.n, 307);
   Vector<Scalar> const input = s.x.col(0);

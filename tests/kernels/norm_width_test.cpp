@@ -15,8 +15,6 @@ namespace {
 using namespace laws;
 
 constexpr Index widest = 300;
-constexpr Index samples = 11;  // a block of 8 (AVX) and one that is not full
-
 // Columns off every boundary, in memory that shows what was written beside them.
 template <class Scalar>
 class Strided {
@@ -50,7 +48,7 @@ struct WidthCase {
   using Scalar = typename Norm::Scalar;
   Index n;
   unsigned seed = unsigned(1000 + n);
-  Matrix<Scalar> x = normal<Scalar>(n, samples, seed, 5), dy = normal<Scalar>(n, samples, seed + 1);
+  Matrix<Scalar> x = normal<Scalar>(n, uneven_samples, seed, 5), dy = normal<Scalar>(n, uneven_samples, seed + 1);
   Vector<Scalar> gamma = normal<Scalar>(n, 1, seed + 2, 1, 0.2);
   // A shift near 0 would ask for E_y where only nrm can be promised.
   Vector<Scalar> beta = (normal<float>(n, 1, seed + 3).array().sign() * 0.125f).matrix().template cast<Scalar>();
@@ -82,7 +80,7 @@ TEMPLATE_TEST_CASE("norms: at every width, in place and on strided memory off ev
   for (Index n = 1; n <= widest; ++n) {
     WidthCase<TestType> const c{n};
     INFO(c.text());
-    Matrix<Scalar> y(n, samples), in_place = c.x;
+    Matrix<Scalar> y(n, uneven_samples), in_place = c.x;
     NormStatistics<Scalar> statistics;
     TestType::forward(c.x, c.gamma, c.beta, c.eps, y);
     TestType::forward(in_place, c.gamma, c.beta, c.eps, in_place, statistics);
@@ -95,7 +93,7 @@ TEMPLATE_TEST_CASE("norms: at every width, in place and on strided memory off ev
     CHECK(same_bits(over.values(), y));
     CHECK(over.padding_untouched());
 
-    Matrix<Scalar> dx(n, samples), over_dy = c.dy, over_x = c.x;
+    Matrix<Scalar> dx(n, uneven_samples), over_dy = c.dy, over_x = c.x;
     Vector<Scalar> dgamma(n), dbeta(n), same_dgamma(n), same_dbeta(n);
     TestType::backward(c.dy, c.x, c.gamma, statistics, dx, dgamma, dbeta);
     auto const agrees = [&](auto const& dy, auto const& features, auto&& to) {

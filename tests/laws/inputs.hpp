@@ -18,6 +18,8 @@ using foldnorm::Index;
 using foldnorm::Matrix;
 using foldnorm::Vector;
 
+inline constexpr Index uneven_samples = 11;  // a block of 8 (AVX) and one that is not full
+
 template <class Scalar>
 constexpr Scalar infinity = std::numeric_limits<Scalar>::infinity();
 template <class Scalar>
@@ -34,6 +36,14 @@ Matrix<Scalar> normal(Index rows, Index columns, unsigned seed, double mean = 0,
   std::normal_distribution<double> draw(0, 1);
   return Matrix<Scalar>::NullaryExpr(
       rows, columns, [&](Index, Index) { return static_cast<Scalar>(mean + deviation * draw(engine)); });
+}
+
+// Features that depend on each other, around 2: covariances of condition about 1e2 where samples outnumber features.
+template <class Scalar>
+Matrix<Scalar> dependent(Index features, Index samples, unsigned seed) {
+  Matrix<Scalar> x = normal<Scalar>(features, samples, seed);
+  for (Index i = 1; i < features; ++i) x.row(i) = Scalar(.6) * x.row(i) + Scalar(.5) * x.row(i - 1);
+  return x.array() + Scalar(2);
 }
 
 template <class Scalar>

@@ -13,7 +13,7 @@ using namespace foldnorm;
 
 constexpr double golden_tolerance = 1e-12;
 
-double difference(Matrix<double> const& a, Matrix<double> const& b) {
+double largest_difference(Matrix<double> const& a, Matrix<double> const& b) {
   REQUIRE(a.rows() == b.rows());
   REQUIRE(a.cols() == b.cols());
   return (a - b).cwiseAbs().maxCoeff();
@@ -39,9 +39,9 @@ typename Whitening<double, Method>::Cache check_case(std::string const& name, Me
   Matrix<double> y(x.rows(), x.cols()), dx(x.rows(), x.cols());
   WhiteningReport const report = layer.forward(x, y, cache);
   CHECK(wrote_output(report.status));
-  CHECK(difference(y, golden(name + "/Y")) <= golden_tolerance);
+  CHECK(largest_difference(y, golden(name + "/Y")) <= golden_tolerance);
   double const deps = layer.backward(g, cache, dx, none, none);
-  CHECK(difference(dx, golden(name + "/dL_dX")) <= golden_tolerance);
+  CHECK(largest_difference(dx, golden(name + "/dL_dX")) <= golden_tolerance);
   if (name == "GV-1") CHECK(std::abs(deps - golden.number("GV-1/dL_deps")) <= golden_tolerance);
   return cache;
 }
@@ -63,16 +63,16 @@ TEST_CASE("golden: what lies between, GV-1") {
   auto const& golden = golden::whitening();
   auto const cache = check_case("GV-1", IterNormMethod{5, IterNormEngine::coupled});
   auto const& group = cache.groups[0];
-  CHECK(difference(cache.mean, golden("GV-1/mu")) <= golden_tolerance);
-  CHECK(difference(group.sigma, golden("GV-1/Sigma")) <= golden_tolerance);
+  CHECK(largest_difference(cache.mean, golden("GV-1/mu")) <= golden_tolerance);
+  CHECK(largest_difference(group.sigma, golden("GV-1/Sigma")) <= golden_tolerance);
   CHECK(std::abs(group.normalized.trace - golden.number("GV-1/t")) <= golden_tolerance);
   for (int k = 1; k <= 5; ++k) {
-    CHECK(difference(group.state.iterates.p[std::size_t(k)], golden("GV-1/P_" + std::to_string(k))) <=
+    CHECK(largest_difference(group.state.iterates.p[std::size_t(k)], golden("GV-1/P_" + std::to_string(k))) <=
           golden_tolerance);
   }
   double const t = group.normalized.trace;
-  CHECK(difference(group.normalized.p / std::sqrt(t), golden("GV-1/W")) <= golden_tolerance);
-  CHECK(difference(group.normalized.ds / t, golden("GV-1/dL_dSigma")) <= golden_tolerance);
+  CHECK(largest_difference(group.normalized.p / std::sqrt(t), golden("GV-1/W")) <= golden_tolerance);
+  CHECK(largest_difference(group.normalized.ds / t, golden("GV-1/dL_dSigma")) <= golden_tolerance);
 }
 
 TEST_CASE("golden: zca, power, pca, cholesky") {
@@ -81,13 +81,13 @@ TEST_CASE("golden: zca, power, pca, cholesky") {
   check_case("GV-5", SpectralMethod<InversePower>{{golden.number("GV-5/p")}});
   check_case("GV-9a", SpectralMethod<InverseSquareRoot>{});
   auto const pca = check_case("GV-6", PcaMethod{});
-  CHECK(difference(pca.groups[0].state.u, golden("GV-6/U")) <= golden_tolerance);
-  CHECK(difference(pca.groups[0].normalized.ds / pca.groups[0].normalized.trace, golden("GV-6/dL_dSigma")) <=
+  CHECK(largest_difference(pca.groups[0].state.u, golden("GV-6/U")) <= golden_tolerance);
+  CHECK(largest_difference(pca.groups[0].normalized.ds / pca.groups[0].normalized.trace, golden("GV-6/dL_dSigma")) <=
         golden_tolerance);
   auto const cholesky = check_case("GV-7", CholeskyMethod{});
   double const t = cholesky.groups[0].normalized.trace;
-  CHECK(difference(cholesky.groups[0].normalized.p / std::sqrt(t), golden("GV-7/W")) <= golden_tolerance);
-  CHECK(difference(cholesky.groups[0].normalized.ds / t, golden("GV-7/dL_dSigma")) <= golden_tolerance);
+  CHECK(largest_difference(cholesky.groups[0].normalized.p / std::sqrt(t), golden("GV-7/W")) <= golden_tolerance);
+  CHECK(largest_difference(cholesky.groups[0].normalized.ds / t, golden("GV-7/dL_dSigma")) <= golden_tolerance);
 }
 
 TEST_CASE("golden: the scalar polynomial") {
@@ -99,6 +99,6 @@ TEST_CASE("golden: the scalar polynomial") {
     NewtonPolynomial{static_cast<int>(steps(j))}.values(s, f);
     Vector<double> const expected = golden("GV-S/f").col(j);
     CHECK((f - expected).cwiseQuotient(expected).cwiseAbs().maxCoeff() <= golden_tolerance);
-    CHECK(difference(s.cwiseProduct(f.cwiseAbs2()), golden("GV-S/phi").col(j)) <= golden_tolerance);
+    CHECK(largest_difference(s.cwiseProduct(f.cwiseAbs2()), golden("GV-S/phi").col(j)) <= golden_tolerance);
   }
 }

@@ -17,17 +17,11 @@
 namespace {
 
 using namespace foldnorm;
+using laws::dependent;
 using laws::normal;
 using laws::same_bits;
 
 WhiteningOptions with_eps(double eps) { return {.covariance = {.eps = eps}}; }
-
-template <class Scalar>
-Matrix<Scalar> batch(Index d, Index m, unsigned seed) {
-  Matrix<Scalar> x = normal<Scalar>(d, m, seed);
-  for (Index i = 1; i < d; ++i) x.row(i) = Scalar(.6) * x.row(i) + Scalar(.5) * x.row(i - 1);
-  return x.array() + Scalar(2);
-}
 
 // Calls use(layer) with every method, for the same options.
 template <class Scalar, class Use>
@@ -97,7 +91,7 @@ TEMPLATE_TEST_CASE("whitening: NaN and inf are not_finite, and nothing is writte
   for (Scalar const bad : {laws::not_a_number<Scalar>, laws::infinity<Scalar>, -laws::infinity<Scalar>}) {
     with_every_method<Scalar>(6, {.group_size = 4}, [bad](auto layer) {
       typename decltype(layer)::Cache cache;
-      Matrix<Scalar> x = batch<Scalar>(6, 20, 1111), y = Matrix<Scalar>::Constant(6, 20, 42);
+      Matrix<Scalar> x = dependent<Scalar>(6, 20, 1111), y = Matrix<Scalar>::Constant(6, 20, 42);
       x(5, 3) = bad;
       CHECK(layer.forward(x, y, cache).status == WhiteningStatus::not_finite);
       CHECK(y == Matrix<Scalar>::Constant(6, 20, 42));
@@ -114,7 +108,7 @@ TEMPLATE_TEST_CASE("whitening: NaN and inf are not_finite, and nothing is writte
 TEMPLATE_TEST_CASE("whitening: no variance in a direction is refused by exact whitenings, and passed by IterNorm", "",
                    float, double) {
   using Scalar = TestType;
-  Matrix<Scalar> const x = batch<Scalar>(6, 4, 1121);  // fewer samples than features
+  Matrix<Scalar> const x = dependent<Scalar>(6, 4, 1121);  // fewer samples than features
   with_every_method<Scalar>(6, with_eps(0), [&x](auto layer) {
     using Layer = decltype(layer);
     typename Layer::Cache cache;
@@ -124,7 +118,7 @@ TEMPLATE_TEST_CASE("whitening: no variance in a direction is refused by exact wh
       CHECK(report.status == WhiteningStatus::ok);
       CHECK(y.allFinite());
       CHECK(report.residual > .5);
-      layer.backward(batch<Scalar>(6, 4, 1122), cache, dx, none, none);
+      layer.backward(dependent<Scalar>(6, 4, 1122), cache, dx, none, none);
       CHECK(dx.allFinite());
     } else {
       CHECK(report.status == WhiteningStatus::not_positive_definite);
@@ -138,7 +132,7 @@ TEMPLATE_TEST_CASE("whitening: scales from the smallest to the largest numbers",
   bool const is_float = std::is_same_v<Scalar, float>;
   std::vector<double> const scales = is_float ? std::vector<double>{1e-39, 1e-30, 1e-15, 1e-10, 1e10, 1e19, 1e30, 3e36}
                                               : std::vector<double>{1e-140, 1e-30, 1e10, 1e30, 1e150};
-  Matrix<Scalar> const x = batch<Scalar>(5, 40, 1131), g = normal<Scalar>(5, 40, 1132);
+  Matrix<Scalar> const x = dependent<Scalar>(5, 40, 1131), g = normal<Scalar>(5, 40, 1132);
   WhiteningOptions const options{.covariance = {0, 1e-3, Regularization::relative}};
   with_every_method<Scalar>(5, options, [&](auto layer) {
     using Layer = decltype(layer);
@@ -161,7 +155,7 @@ TEMPLATE_TEST_CASE("whitening: scales from the smallest to the largest numbers",
 }
 
 TEST_CASE("whitening: a float's mean far from zero loses what the input has lost, not more") {
-  Matrix<double> const x = batch<double>(8, 300, 1141);
+  Matrix<double> const x = dependent<double>(8, 300, 1141);
   Matrix<float> const far = (x.array() + 4096).cast<float>();
   Matrix<double> y(8, 300);
   Matrix<float> y_float(8, 300);
@@ -209,7 +203,7 @@ TEST_CASE("whitening: pca says when its axes are ambiguous, and a smallest gap k
 }
 
 TEST_CASE("whitening: exact ones whiten") {
-  Matrix<double> const x = batch<double>(7, 60, 1171);
+  Matrix<double> const x = dependent<double>(7, 60, 1171);
   for (int const taken : {0, 1}) {
     with_every_method<double>(7, {.covariance = {taken, 0}, .group_size = 4}, [&](auto layer) {
       using Layer = decltype(layer);
@@ -234,7 +228,7 @@ TEST_CASE("whitening: exact ones whiten") {
 
 TEMPLATE_TEST_CASE("whitening: groups are layers of their own, the last one smaller", "", float, double) {
   using Scalar = TestType;
-  Matrix<Scalar> const x = batch<Scalar>(10, 50, 1181), g = normal<Scalar>(10, 50, 1182);
+  Matrix<Scalar> const x = dependent<Scalar>(10, 50, 1181), g = normal<Scalar>(10, 50, 1182);
   with_every_method<Scalar>(10, {.group_size = 4}, [&](auto layer) {
     using Layer = decltype(layer);
     layer.gamma = normal<Scalar>(10, 1, 1183, 1, .2);
@@ -259,7 +253,7 @@ TEMPLATE_TEST_CASE("whitening: groups are layers of their own, the last one smal
 }
 
 TEST_CASE("whitening: in place, on blocks and row-major, the same; caches serve other shapes in turn") {
-  Matrix<double> const x = batch<double>(6, 30, 1191);
+  Matrix<double> const x = dependent<double>(6, 30, 1191);
   IterNorm<double> const layer(6, {.group_size = 4});
   IterNorm<double>::Cache cache;
   Matrix<double> y(6, 30);
@@ -289,7 +283,7 @@ TEST_CASE("whitening: mistakes throw before anything is written") {
   CHECK_THROWS_AS(Pca<double>(4, {}, {.smallest_gap = -1}), std::invalid_argument);
   IterNorm<double> layer(4);
   IterNorm<double>::Cache cache;
-  Matrix<double> const x = batch<double>(4, 9, 1201);
+  Matrix<double> const x = dependent<double>(4, 9, 1201);
   Matrix<double> y = Matrix<double>::Constant(4, 9, 42), narrow(4, 8);
   CHECK_THROWS_WITH(layer.forward(x, narrow, cache), "Whitening::forward: x, y: 4x9 vs 4x8");
   CHECK_THROWS_WITH(layer.forward(x.topRows(3), narrow, cache),
@@ -305,7 +299,7 @@ TEST_CASE("whitening: mistakes throw before anything is written") {
 }
 
 TEST_CASE("whitening: running statistics and inference") {
-  Matrix<double> const x = batch<double>(7, 400, 1211), g = normal<double>(7, 400, 1212);
+  Matrix<double> const x = dependent<double>(7, 400, 1211), g = normal<double>(7, 400, 1212);
   for (auto const running : {RunningStatistics::whitener, RunningStatistics::covariance}) {
     with_every_method<double>(7, {.covariance = {1, 1e-3}, .group_size = 4, .running = running, .momentum = 1},
                               [&](auto layer) {
@@ -334,7 +328,7 @@ TEST_CASE("whitening: running statistics and inference") {
 TEST_CASE("whitening: running statistics are a moving average, and skip what is degenerate") {
   IterNorm<double> layer(3, {.covariance = {0, 0}, .running = RunningStatistics::covariance, .momentum = .25});
   IterNorm<double>::Cache cache;
-  Matrix<double> const x = batch<double>(3, 20, 1221);
+  Matrix<double> const x = dependent<double>(3, 20, 1221);
   Matrix<double> y(3, 20);
   layer.forward(x, y, cache);
   layer.update_running(cache);
@@ -349,7 +343,7 @@ TEST_CASE("whitening: running statistics are a moving average, and skip what is 
 
 TEST_CASE("whitening: a batch spread over machines gives the result of one") {
   Index const d = 6, m = 41;
-  Matrix<double> const x = batch<double>(d, m, 1231), g = normal<double>(d, m, 1232);
+  Matrix<double> const x = dependent<double>(d, m, 1231), g = normal<double>(d, m, 1232);
   std::vector<std::pair<Index, Index>> const parts{{0, 10}, {10, 0}, {10, 31}};
   with_every_method<double>(d, {.covariance = {1, 1e-3}, .group_size = 4}, [&](auto layer) {
     using Layer = decltype(layer);
@@ -409,7 +403,7 @@ TEST_CASE("whitening: every status has a name of its own") {
 TEST_CASE("whitening: the cache of a layer with other groups throws before anything is written") {
   IterNorm<double> whole(4), grouped(4, {.group_size = 2});
   IterNorm<double>::Cache cache;
-  Matrix<double> const x = batch<double>(4, 9, 31);
+  Matrix<double> const x = dependent<double>(4, 9, 31);
   Matrix<double> y(4, 9), dx = Matrix<double>::Zero(4, 9);
   grouped.forward(x, y, cache);
   Vector<double> const mean = whole.running_mean();
@@ -422,8 +416,8 @@ TEST_CASE("whitening: the cache of a layer with other groups throws before anyth
 TEST_CASE("whitening: gradients of gamma and beta lie apart from all that is read, and from each other") {
   IterNorm<double> layer(4);
   IterNorm<double>::Cache cache;
-  Matrix<double> const x = batch<double>(4, 9, 32);
-  Matrix<double> y(4, 9), dy = batch<double>(4, 9, 33), dx(4, 9);
+  Matrix<double> const x = dependent<double>(4, 9, 32);
+  Matrix<double> y(4, 9), dy = dependent<double>(4, 9, 33), dx(4, 9);
   Vector<double> dgamma = Vector<double>::Zero(4);
   layer.forward(x, y, cache);
   Matrix<double> const before = dy;

@@ -13,25 +13,19 @@
 namespace {
 
 using namespace foldnorm;
+using laws::dependent;
 using laws::normal;
-
-// Features that depend on each other, of different sizes: condition about 1e2 for more samples than features.
-Matrix<double> batch(Index d, Index m, unsigned seed) {
-  Matrix<double> x = normal<double>(d, m, seed);
-  for (Index i = 1; i < d; ++i) x.row(i) = .6 * x.row(i) + .5 * x.row(i - 1);
-  return x.array() + 2;
-}
 
 // The loss <g, y> and its gradients by a layer made of options and method.
 template <class Method>
-struct Problem {
+struct LayerProblem {
   Matrix<double> x, g;
   Vector<double> gamma, beta;
   WhiteningOptions options;
   Method method;
 
-  Problem(Index d, Index m, WhiteningOptions const& how, Method const& by, unsigned seed)
-      : x(batch(d, m, seed)),
+  LayerProblem(Index d, Index m, WhiteningOptions const& how, Method const& by, unsigned seed)
+      : x(dependent<double>(d, m, seed)),
         g(normal<double>(d, m, seed + 1)),
         gamma(normal<double>(d, 1, seed + 2, 1, .3)),
         beta(normal<double>(d, 1, seed + 3)),
@@ -82,11 +76,11 @@ void check_method(std::string const& what, Method const& method) {
   INFO(what);
   for (auto const form : {Regularization::absolute, Regularization::relative, Regularization::shrinkage}) {
     INFO("regularization " << static_cast<int>(form));
-    Problem<Method>(5, 12, {.covariance = {1, .2, form}}, method, 1001).check();
-    Problem<Method>(5, 3, {.covariance = {0, .2, form}}, method, 1011).check();  // fewer samples than features
+    LayerProblem<Method>(5, 12, {.covariance = {1, .2, form}}, method, 1001).check();
+    LayerProblem<Method>(5, 3, {.covariance = {0, .2, form}}, method, 1011).check();  // fewer samples than features
   }
-  Problem<Method>(7, 20, {.covariance = {0, .01}, .group_size = 3}, method, 1021).check();  // 3 + 3 + 1
-  Problem<Method>(4, 30, {.covariance = {0, 0}}, method, 1031).check();
+  LayerProblem<Method>(7, 20, {.covariance = {0, .01}, .group_size = 3}, method, 1021).check();  // 3 + 3 + 1
+  LayerProblem<Method>(4, 30, {.covariance = {0, 0}}, method, 1031).check();
 }
 
 }  // namespace
@@ -96,9 +90,9 @@ TEST_CASE("whitening gradient: zca, powers, pca, cholesky, a function of the cal
   for (double const p : {.3, .5, .75, 1.0})
     check_method("power " + std::to_string(p), SpectralMethod<InversePower>{{p}});
   check_method("cholesky", CholeskyMethod{});
-  Problem<PcaMethod>(5, 12, {.covariance = {1, .05}}, {}, 1001).check();
-  Problem<PcaMethod>(7, 20, {.covariance = {0, .01}, .group_size = 3}, {}, 1021).check();
-  Problem<PcaMethod>(4, 30, {.covariance = {0, 0}}, {}, 1031).check();
+  LayerProblem<PcaMethod>(5, 12, {.covariance = {1, .05}}, {}, 1001).check();
+  LayerProblem<PcaMethod>(7, 20, {.covariance = {0, .01}, .group_size = 3}, {}, 1021).check();
+  LayerProblem<PcaMethod>(4, 30, {.covariance = {0, 0}}, {}, 1031).check();
   ScalarFunction const log_like{[](double l) { return 1 / (1 + l); },
                                 [](double l) { return -1 / ((1 + l) * (1 + l)); }};
   check_method("1 / (1 + l)", SpectralMethod<decltype(log_like)>{log_like});
@@ -110,8 +104,8 @@ TEST_CASE("whitening gradient: IterNorm, every engine on its range of steps") {
     for (int steps = 0; steps <= 12; ++steps) {
       if (engine == IterNormEngine::newton && steps > 6) break;  // its rounding shows in the differences
       INFO("engine " << static_cast<int>(engine) << ", steps " << steps);
-      Problem<IterNormMethod>(4, 9, {.covariance = {0, .02}}, {steps, engine}, 1041).check();
-      Problem<IterNormMethod>(4, 3, {.covariance = {1, .1}}, {steps, engine}, 1051).check();
+      LayerProblem<IterNormMethod>(4, 9, {.covariance = {0, .02}}, {steps, engine}, 1041).check();
+      LayerProblem<IterNormMethod>(4, 3, {.covariance = {1, .1}}, {steps, engine}, 1051).check();
     }
   }
 }
@@ -119,7 +113,7 @@ TEST_CASE("whitening gradient: IterNorm, every engine on its range of steps") {
 TEST_CASE("whitening gradient: engines agree, also where a direction has no variance and where eigenvalues coincide") {
   for (int steps = 0; steps <= 12; ++steps) {
     for (int const kind : {0, 1, 2}) {
-      Problem<IterNormMethod> problem(6, 24, {.covariance = {1, 0}}, {steps, IterNormEngine::spectral}, 1061);
+      LayerProblem<IterNormMethod> problem(6, 24, {.covariance = {1, 0}}, {steps, IterNormEngine::spectral}, 1061);
       if (kind == 1) problem.x.row(2) = problem.x.row(0) + problem.x.row(1);
       if (kind == 2) {
         problem.x.setZero();  // covariance a multiple of I, to the last bit
@@ -149,7 +143,7 @@ TEST_CASE("whitening gradient: engines agree, also where a direction has no vari
 TEST_CASE("whitening gradient: of scale-invariant whitenings it does not change the size of x") {
   auto const check = [](auto const& method) {
     using Method = std::decay_t<decltype(method)>;
-    Problem<Method> problem(6, 15, {.covariance = {0, 0}}, method, 1071);
+    LayerProblem<Method> problem(6, 15, {.covariance = {0, 0}}, method, 1071);
     typename Whitening<double, Method>::Cache cache;
     Matrix<double> y(6, 15), y_scaled(6, 15), dx(6, 15);
     problem.layer().forward(7 * problem.x, y_scaled, cache);
@@ -170,7 +164,7 @@ TEST_CASE("whitening gradient: of scale-invariant whitenings it does not change 
 
 TEST_CASE("whitening gradient: float follows double") {
   for (IterNormEngine const engine : iter_norm_engines) {
-    Problem<IterNormMethod> problem(16, 200, {}, {5, engine}, 1081);
+    LayerProblem<IterNormMethod> problem(16, 200, {}, {5, engine}, 1081);
     WhiteningCache<double, IterNormMethod> cache;
     Matrix<double> y(16, 200), dx(16, 200);
     problem.layer().forward(problem.x, y, cache);
