@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // examples/fold_graph.cpp -- reads layer graphs as text and prints which layer_norms fold, what to center, and why the
 // others stay; folds their weights, too, if there are any. The lines are docs/layer_graph_format.md, section 2.
+#include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/graph/dot.hpp>
 #include <foldnorm/graph/find_foldable_norms.hpp>
 #include <foldnorm/graph/text.hpp>
@@ -8,6 +9,7 @@
 #include "fold_graph/options.hpp"
 #include "fold_graph/report_json.hpp"
 #include "fold_graph/weights.hpp"
+#include "other_file.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -18,6 +20,7 @@
 #include <fstream>
 #include <iostream>
 #include <optional>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 
@@ -82,9 +85,13 @@ int report_file(Options const& options, std::size_t file, std::ostream& out) {
   }
   if (!options.dot.empty()) {
     std::filesystem::path const drawing = drawing_path(options.dot, file);
-    std::ofstream dot(drawing);
-    write_dot(dot, graph, report);
-    if (!dot.flush()) throw std::runtime_error(drawing.string() + ": cannot be written");
+    for (std::string const& other : options.files) require_other_file("--dot", drawing, other);
+    require_other_file("--dot", drawing, {options.parameters, options.write, options.write_graph});
+    std::ostringstream text;
+    write_dot(text, graph, report);
+    AtomicFile dot(drawing);
+    dot.write(text.str());
+    dot.commit();
   }
   if (weights) write_fold(graph, report, *weights, options);
   return status;

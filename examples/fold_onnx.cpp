@@ -4,6 +4,7 @@
 #include "onnx/certificate.hpp"
 #include "onnx/gain.hpp"
 #include "onnx/input_arguments.hpp"
+#include "other_file.hpp"
 
 #include <foldnorm/files/atomic_file.hpp>
 #include <foldnorm/graph/dot.hpp>
@@ -21,6 +22,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace {
 
@@ -121,8 +123,22 @@ bool run_both(std::ostream& out, OnnxFile const& file, FoldedOnnx const& folded,
   return true;
 }
 
+// Throws std::invalid_argument if drawing or report would be written over a model, a tensor's file or each other.
+void check_extra_files(OnnxFile const& file, Options const& options) {
+  require_other_file("--dot", options.dot, options.report);
+  for (auto const& [option, path] : {std::pair{"--dot", options.dot}, {"--report", options.report}}) {
+    require_other_file(option, path, {options.in, options.out, options.out + ".data"});
+    for (auto const* const tensor : detail::external_tensors(file.model())) {
+      for (auto const& entry : tensor->external_data()) {
+        if (entry.key() == "location") require_other_file(option, path, file.folder() / entry.value());
+      }
+    }
+  }
+}
+
 int run(Options const& options) {
   OnnxFile const file(options.in);
+  check_extra_files(file, options);
   OnnxOutput out(options.out, file);
   FoldedOnnx folded = fold_onnx_model(file, options.fold(), out.data());
   std::ostringstream report;

@@ -5,10 +5,14 @@
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/graph/find_foldable_norms.hpp>
 
+#include "../other_file.hpp"
+
 #include <CLI/CLI.hpp>
 
 #include <cstdint>
+#include <iostream>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -77,8 +81,7 @@ inline std::optional<int> read_command_line(Options& options, int argument_count
   app.add_option("--in-by-out", options.in_by_out, "weights stored as [in, out]; * and ? match what they do in a shell")
       ->type_name("NAME")
       ->needs(parameters);
-  auto* const write =
-      app.add_option("--write", options.write, "write the folded parameters")->type_name("FILE")->needs(parameters);
+  app.add_option("--write", options.write, "write the folded parameters")->type_name("FILE")->needs(parameters);
   app.add_option("--write-graph", options.write_graph, "write the folded layer graph")
       ->type_name("FILE")
       ->needs(parameters);
@@ -87,11 +90,13 @@ inline std::optional<int> read_command_line(Options& options, int argument_count
     if (!options.parameters.empty() && options.files.size() > 1) {
       throw CLI::ValidationError("--parameters", "are of one layer graph, and there are several");
     }
-    if (!options.write.empty() && options.write == options.write_graph) {
-      throw CLI::ValidationError("--write", write->get_name() + " and --write-graph name the same file");
-    }
+    require_other_file("--write", options.write, {options.write_graph, options.files.front()});
+    require_other_file("--write-graph", options.write_graph, options.parameters);
   } catch (CLI::ParseError const& error) {
     return app.exit(error) == 0 ? status_good : status_bad_input;
+  } catch (std::invalid_argument const& error) {
+    std::cerr << error.what() << '\n';
+    return status_bad_input;
   }
   return std::nullopt;
 }

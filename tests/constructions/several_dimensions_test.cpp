@@ -202,7 +202,13 @@ TEST_CASE("fit_random_groups: does not care for the units of its inputs, nor for
   RandomGroupsFit const in_other_units = fit_random_groups(same, y, 1, {.groups = 20, .ridge = 1e-6});
   // x(1) has lost three digits to the 5 beside it; the fit's condition is at most 1 / ridge.
   CHECK((plain.network.forward(x) - in_other_units.network.forward(same)).cwiseAbs().maxCoeff() <= 1e-7);
-  CHECK(fit_random_groups(scaled, y, 1).network.forward(scaled).allFinite());
+  for (double const constant : {3.0, 0.1, 1e6 / 3}) {  // also those whose mean is rounded
+    CAPTURE(constant);
+    scaled.row(2).setConstant(constant);
+    RandomGroupsFit const fit = fit_random_groups(scaled, y, 1);
+    Matrix<double> const moved = scaled.colwise() + Vector<double>{{0, 0, 1e-9}};
+    CHECK((fit.network.forward(scaled) - fit.network.forward(moved)).cwiseAbs().maxCoeff() <= 1e-4);
+  }
 }
 
 TEST_CASE("fit_random_groups: refuses what it cannot do") {

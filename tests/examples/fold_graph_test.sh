@@ -86,6 +86,10 @@ grep -qE '^mean ln1 [0-9.e+-]+$' <<< "$evaluated" || { echo "FAILED: no mean lin
 "$fold_graph" --dot /nowhere/mlp.dot mlp.graph > out.txt 2> err.txt
 { [ $? -eq 2 ] && grep -q 'nowhere' err.txt && [ "$(< out.txt)" = "$mlp_lines" ]; } || { echo "FAILED: unwritable drawing"; failures=$((failures + 1)); }
 
+cp mlp.graph kept.graph
+"$fold_graph" --dot ./mlp.graph mlp.graph > out.txt 2> err.txt
+{ [ $? -eq 2 ] && grep -q 'written over' err.txt && cmp -s mlp.graph kept.graph; } || { echo "FAILED: a drawing over its graph"; failures=$((failures + 1)); }
+
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 # check NAME COMMAND...
@@ -157,7 +161,7 @@ expect 'weights of several graphs' 2 '' 'several' "$fold_graph" mlp.graph keep.g
 for option in --write --write-graph --in-by-out; do
   expect "$option without weights" 2 '' '--parameters' "$fold_graph" mlp.graph $option x
 done
-expect 'one file for both' 2 '' 'same file' "$fold_graph" mlp.graph --parameters mlp.safetensors --write x --write-graph x
+expect 'one file for both' 2 '' 'written over' "$fold_graph" mlp.graph --parameters mlp.safetensors --write x --write-graph ./x
 
 expect 'a report for machines' 0 '{"file":"mlp.graph","norms":[{"name":"ln1","verdict":"fold"},{"name":"ln2","verdict":"keep","reason":"nonlinear","blame":"r"}],"centerings":[{"parameter":"W1","rows":8,"intervals":[[0,8]]},{"parameter":"b1","rows":8,"intervals":[[0,8]]}],"compositions":[],"untied":[],"corrected":[],"affines":[]}
 {"file":"tied.graph","norms":[{"name":"n","verdict":"fold"}],"centerings":[{"parameter":"E","rows":4,"intervals":[[0,4]]}],"compositions":[],"untied":["E"],"corrected":[],"affines":[]}' \

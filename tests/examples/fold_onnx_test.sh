@@ -49,6 +49,11 @@ expect 'another folder' 0 'folded 2 of 2' "$fold_onnx" outside.onnx other/outsid
 expect 'in place' 0 'folded 2 of 2' "$fold_onnx" outside.onnx outside.onnx --all --no-timing
 same outside.onnx other/outside.onnx
 same outside.onnx.data other/outside.onnx.data
+cp outside.onnx kept.onnx
+expect 'a report over the model' 2 'written over' "$fold_onnx" outside.onnx new.onnx --all --no-timing --report ./outside.onnx
+expect 'a drawing over a tensor' 2 'written over' "$fold_onnx" outside.onnx new.onnx --all --no-timing --dot outside.onnx.data
+same outside.onnx kept.onnx
+absent new.onnx
 expect 'folded, with data' 3 'folded 0 of 0' "$fold_onnx" outside.onnx other/again.onnx --all
 same outside.onnx other/again.onnx
 expect 'data that are gone' 2 'outside.onnx.data' sh -c 'rm other/*; rm outside.onnx.data; "$0" outside.onnx other/x.onnx' "$fold_onnx"

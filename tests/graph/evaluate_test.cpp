@@ -265,6 +265,17 @@ TEST_CASE("evaluate: works without any tokens, where the operators allow it") {
   CHECK(value_of("linear h x out=1 weight=W\nsoftmax s h\nlayer_norm n s\noutput y n\n", no_tokens, p).cols() == 0);
 }
 
+TEST_CASE("evaluate: ids that float does not hold") {
+  constexpr Index vocab = (Index{1} << 24) + 4;
+  Graph const g = graph_of("ids i vocab=" + std::to_string(vocab) + "\nembedding e i features=1 table=E\noutput y e\n");
+  Parameters p;
+  Matrix<float> table(1, vocab);
+  for (Index i = 0; i < vocab; ++i) table(0, i) = static_cast<float>(i % 1000);
+  p.set("E", table);
+  Matrix<double> const y = evaluate<float>(g, p, {{"i", of({{vocab - 3, vocab - 1}})}}).at("y").cast<double>();
+  CHECK(y == of({{double((vocab - 3) % 1000), double((vocab - 1) % 1000)}}));
+}
+
 TEST_CASE("evaluate: refuses inputs, ids and parameters that do not fit, and names the node") {
   Graph const g = graph_of(
       "input x features=2\nids i vocab=3\nembedding e i features=2 table=E\n"

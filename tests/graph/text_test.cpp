@@ -253,6 +253,7 @@ TEST_CASE("text: a plus sign and numbers below the range of double are finite de
   Graph const g = graph_of("input x features=4\nscale s x by=+2.5\nlayer_norm n s eps=1e-400\noutput y n\n");
   CHECK(g.node(*g.find_node("s")).number(Key::by) == 2.5);
   CHECK(g.node(*g.find_node("n")).number(Key::eps) == 0);
+  CHECK_THROWS_AS(graph_of("input x features=4\nlayer_norm n x eps=-1e-400\noutput y n\n"), parse_error);
   CHECK_THROWS_AS(graph_of("input x features=4\nscale s x by=++1\noutput y s\n"), parse_error);
   CHECK_THROWS_AS(graph_of("input x features=4\nscale s x by=+-1\noutput y s\n"), parse_error);
 }

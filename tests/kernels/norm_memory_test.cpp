@@ -146,10 +146,10 @@ TEMPLATE_TEST_CASE("norms: dgamma and dbeta must lie apart, from each other and 
 TEMPLATE_TEST_CASE("norms: every layout of x gives the bits of its plain copy", "", FOLDNORM_ALL_NORMS) {
   NormCase<TestType> s;
   using Scalar = typename TestType::Scalar;
-  using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  using ByRows = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   auto const forward = [&](auto const& x) { return Matrix<Scalar>(TestType::forward(x, s.gamma, s.beta, s.eps)); };
 
-  CHECK(same_bits(forward(RowMajor(s.x)), s.y));
+  CHECK(same_bits(forward(ByRows(s.x)), s.y));
   Matrix<Scalar> const transposed = s.x.transpose();
   CHECK(same_bits(forward(transposed.transpose()), s.y));
   CHECK(same_bits(forward(s.x * Scalar(2) / Scalar(2)), s.y));

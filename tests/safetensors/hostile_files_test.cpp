@@ -70,6 +70,7 @@ TEST_CASE("hostile safetensors: the header is one JSON object, in UTF-8") {
     CAPTURE(text);
     CHECK_THAT(complaint(file_bytes(text)), Contains("header: "));
   }
+  CHECK_THAT(complaint(file_bytes(std::string("{}\0 junk", 8))), Contains("a zero byte"));
   CHECK_THAT(complaint(file_bytes("{\"a\xFF\":{}}")), Contains("is not UTF-8"));
   CHECK_THAT(complaint(file_bytes("{\"__metadata__\":{\"k\":\"\xC0\xAF\"}}")), Contains("is not UTF-8"));
   CHECK_THAT(complaint(file_bytes("{\"a\xED\xA0\x80\":{}}")), Contains("is not UTF-8"));  // half of a surrogate pair

@@ -276,6 +276,13 @@ TEST_CASE("write_parameters: a missing parameter, or one of another size") {
   CHECK_THROWS_WITH(write_parameters(out, g, p), Contains("'b'"));
 }
 
+TEST_CASE("write_parameters: a parameter named as the format names its metadata") {
+  TemporaryFolder const folder;
+  Graph const g = graph_of("input x features=3\nlinear f x out=2 weight=__metadata__\noutput y f\n");
+  AtomicFile out(folder / "f");
+  CHECK_THROWS_AS(write_parameters(out, g, random_parameters(g, 1, 1)), std::invalid_argument);
+}
+
 TEST_CASE("header_text: what it writes is read as the same, names of any kind among them") {
   std::vector<TensorDescription> tensors{{"a\"\\\n\x01", TensorType::u8, {3, 1}, 0, 3},
                                          {"é", TensorType::f8_e5m2, {}, 3, 4},

@@ -66,7 +66,10 @@ inline StepUnits draw_groups(ConstMatrixRef<double> const& samples, RandomGroups
   Vector<double> const mean = samples.rowwise().mean();
   Vector<double> deviation = ((samples.colwise() - mean).rowwise().squaredNorm() / static_cast<double>(m)).cwiseSqrt();
   if (!deviation.allFinite()) throw_invalid("fit_random_groups: samples", " are too large to be squared");
-  deviation = (deviation.array() > 0).select(deviation, 1);  // a constant feature says nothing at any scale
+  // A constant feature says nothing at any scale. Not deviation > 0 alone: the mean of equal values is rounded.
+  auto const varies =
+      samples.rowwise().maxCoeff().array() > samples.rowwise().minCoeff().array() && deviation.array() > 0;
+  deviation = varies.select(deviation, 1).eval();
   std::mt19937_64 random(seed);
   double const finest = std::log(options.finest), range = std::log(options.coarsest) - finest;
   StepUnits units{Matrix<double>(n, options.groups), Vector<double>(options.groups), Vector<double>(options.groups)};

@@ -114,7 +114,7 @@ class Evaluation {
 
   Matrix<Scalar> embedding(Node const& node) const {
     Matrix<Scalar> const table = parameter(node, Key::table);
-    Matrix<Scalar> const& ids = in(node, 0);
+    Matrix<double> const& ids = given(graph_.node(node.inputs[0]));  // a float has no 2^24 + 1
     Matrix<Scalar> y(node.features, ids.cols());
     for (Index j = 0; j < ids.cols(); ++j) y.col(j) = table.col(static_cast<Index>(ids(0, j)));
     return y;

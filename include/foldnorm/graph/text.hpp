@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <istream>
 #include <iterator>
+#include <limits>
 #include <ostream>
 #include <span>
 #include <stdexcept>
@@ -54,10 +55,12 @@ inline double parse_number(KeyRow const& key, std::string_view text) {
   auto const result = std::from_chars(digits.data(), digits.data() + digits.size(), number);
   bool const two_signs = text.starts_with("+-");
   bool const is_whole = result.ptr == digits.data() + digits.size() && !two_signs;
-  // Beyond the range on the small side is a decimal number like any other, and rounds to zero.
+  // Beyond the range on the small side is a decimal number like any other, and rounds to zero, or to the first below.
   bool const is_tiny = result.ec == std::errc::result_out_of_range && is_small(digits);
   if (!is_whole || (result.ec != std::errc{} && !is_tiny)) malformed("a finite decimal number");
-  return is_tiny ? 0 : number;
+  if (!is_tiny) return number;
+  return digits.starts_with('-') ? -std::numeric_limits<double>::denorm_min()
+                                 : 0;  // so that it is refused where < 0 is
 }
 
 inline std::vector<std::string_view> split_words(std::string_view line) {

@@ -61,6 +61,8 @@ inline void check_offsets(SafetensorsHeader const& header, std::uint64_t data_by
 // offsets outside of the data, that overlap or leave a hole. The memory it takes is a small multiple of the text's.
 inline SafetensorsHeader read_header(std::string text, std::uint64_t data_bytes, std::string const& source) {
   if (!text.starts_with('{')) detail::raise<safetensors_error>(source + ": header: expected a JSON object");
+  // The parser would take it for the end, and not read on.
+  if (text.find('\0') != std::string::npos) detail::raise<safetensors_error>(source + ": header: a zero byte");
   SafetensorsHeader header;
   detail::HeaderReader reader(header);
   if (!nlohmann::json::sax_parse(text, &reader)) detail::raise<safetensors_error>(source + ": " + reader.fault());

@@ -88,6 +88,9 @@ inline void write_data(AtomicFile& out, std::span<OutgoingTensor const> tensors,
 // is missing, or of another size than the graph says.
 inline OutgoingTensor new_tensor(Graph const& graph, ParameterDescription const& parameter, Parameters const& values,
                                  std::uint64_t begin) {
+  if (parameter.name == "__metadata__") {
+    detail::raise<std::invalid_argument>("write_parameters: a tensor cannot be named __metadata__, as a parameter is");
+  }
   OutgoingTensor result;
   result.tensor.name = parameter.name;
   result.value = &values.at(parameter.name);
