@@ -82,13 +82,15 @@ inline Tensor random_tensor(TensorInfo const& info, InputOptions const& options,
   }
   auto const* const range = find(options.ranges, info.name);
   auto const [first, last] = range ? *range : options.integers;
-  auto const choices = static_cast<std::uint64_t>(last - first) + 1;
-  with_scalar(info.type, [&, first = first]<class Scalar>(Scalar) {
+  // Unsigned: a range may be all that 64 bits hold, whose count is 0.
+  auto const low = static_cast<std::uint64_t>(first), choices = static_cast<std::uint64_t>(last) - low + 1;
+  with_scalar(info.type, [&]<class Scalar>(Scalar) {
     tensor.bytes.resize(count * sizeof(Scalar));
     for (std::size_t i = 0; i < count; ++i) {
       Scalar value{};
       if constexpr (std::is_integral_v<Scalar>) {
-        std::int64_t const integer = first + static_cast<std::int64_t>(random() % choices);
+        std::uint64_t const draw = random();
+        auto const integer = static_cast<std::int64_t>(low + (choices == 0 ? draw : draw % choices));
         value = static_cast<Scalar>(info.type == Type::boolean ? integer != 0 : integer);
       } else {  // uniform, of unit variance
         double const unit = static_cast<double>(random() >> 11) * 0x1p-53;
