@@ -67,7 +67,7 @@ inline StepUnits draw_groups(ConstMatrixRef<double> const& samples, RandomGroups
   Vector<double> deviation = ((samples.colwise() - mean).rowwise().squaredNorm() / static_cast<double>(m)).cwiseSqrt();
   if (!deviation.allFinite()) throw_invalid("fit_random_groups: samples", " are too large to be squared");
   // A constant feature says nothing at any scale. Not deviation > 0 alone: the mean of equal values is rounded.
-  auto const varies =
+  Eigen::Array<bool, Eigen::Dynamic, 1> const varies =
       samples.rowwise().maxCoeff().array() > samples.rowwise().minCoeff().array() && deviation.array() > 0;
   deviation = varies.select(deviation, 1).eval();
   std::mt19937_64 random(seed);

@@ -59,8 +59,8 @@ inline double parse_number(KeyRow const& key, std::string_view text) {
   bool const is_tiny = result.ec == std::errc::result_out_of_range && is_small(digits);
   if (!is_whole || (result.ec != std::errc{} && !is_tiny)) malformed("a finite decimal number");
   if (!is_tiny) return number;
-  return digits.starts_with('-') ? -std::numeric_limits<double>::denorm_min()
-                                 : 0;  // so that it is refused where < 0 is
+  // Not -0, which would be taken where a number >= 0 is asked for.
+  return digits.starts_with('-') ? -std::numeric_limits<double>::denorm_min() : 0;
 }
 
 inline std::vector<std::string_view> split_words(std::string_view line) {
