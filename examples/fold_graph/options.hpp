@@ -5,6 +5,7 @@
 #include <foldnorm/core/types.hpp>
 #include <foldnorm/graph/find_foldable_norms.hpp>
 
+#include "../command_line.hpp"
 #include "../other_file.hpp"
 
 #include <CLI/CLI.hpp>
@@ -58,17 +59,21 @@ inline std::optional<int> read_command_line(Options& options, int argument_count
   auto* const training =
       app.add_flag("--training", options.training, "judge for training: dropout blocks, drop_path does not");
   auto* const untie =
-      app.add_flag("--untie", options.untie, "center tables that also serve as heads; the heads keep a copy");
+      app.add_flag("--untie", options.untie, "center tables that also serve as heads; the heads keep a copy")
+          ->excludes(training);
   app.add_flag("--correct-tied", options.correct_tied,
                "center tables that also serve as heads; the heads add what they lose")
-      ->excludes(untie);
+      ->excludes(untie)
+      ->excludes(training);
   app.add_flag("--affine", options.affine, "also move gammas and betas into the linear layers that read them")
       ->excludes(training);
   app.add_flag("--insert-centering", options.insert_centering,
                "insert center nodes where they free more norms than they are themselves");
   // What to show.
   app.add_flag("--json", options.json, "print for machines: one JSON object a line");
-  app.add_option("--dot", options.dot, "write a drawing for Graphviz: dot -Tsvg FILE")->type_name("FILE");
+  app.add_option("--dot", options.dot, "write a drawing for Graphviz: dot -Tsvg FILE")
+      ->type_name("FILE")
+      ->check(named_file());
   app.add_flag("--evaluate", options.evaluate,
                "run original and folded on random inputs, and random parameters if none");
   app.add_option("--tokens", options.tokens, "tokens of every input")
@@ -76,14 +81,19 @@ inline std::optional<int> read_command_line(Options& options, int argument_count
       ->check(CLI::Range(1, 1'000'000));
   app.add_option("--seed", options.seed, "of the random numbers")->capture_default_str();
   // Weights in and out.
-  auto* const parameters =
-      app.add_option("--parameters", options.parameters, "the parameters' values (safetensors)")->type_name("FILE");
+  auto* const parameters = app.add_option("--parameters", options.parameters, "the parameters' values (safetensors)")
+                               ->type_name("FILE")
+                               ->check(named_file());
   app.add_option("--in-by-out", options.in_by_out, "weights stored as [in, out]; * and ? match what they do in a shell")
       ->type_name("NAME")
       ->needs(parameters);
-  app.add_option("--write", options.write, "write the folded parameters")->type_name("FILE")->needs(parameters);
+  app.add_option("--write", options.write, "write the folded parameters")
+      ->type_name("FILE")
+      ->check(named_file())
+      ->needs(parameters);
   app.add_option("--write-graph", options.write_graph, "write the folded layer graph")
       ->type_name("FILE")
+      ->check(named_file())
       ->needs(parameters);
   try {
     app.parse(argument_count, arguments);

@@ -146,3 +146,43 @@ TEST_CASE("find_foldable_norms: 2e9 merged tokens or attention heads cost no mem
   mixed.output("y", mixed.layer_norm("n", mixed.attention("a", x, x, x, 2'000'000'000)));
   CHECK(find_foldable_norms(mixed).norms[0].refusal->reason == Reason::nonlinear);
 }
+
+TEST_CASE("find_foldable_norms: 8,000 parts of one value, joined, cut and normalized each by itself") {
+  constexpr Index parts = 8'000;
+  for (bool const observed : {false, true}) {
+    Graph g;
+    NodeId const x = g.input("x", 4);
+    std::vector<NodeId> joined;
+    for (Index k = 0; k < parts; ++k) {
+      std::string const name = std::to_string(k);
+      joined.push_back(g.linear("h" + name, x, 2, "W" + name));
+    }
+    NodeId const all = g.concat_features("all", joined);
+    for (Index k = 0; k < parts; ++k) {
+      std::string const name = std::to_string(k);
+      NodeId const part = g.slice_features("s" + name, all, 2 * k, 2);
+      g.output("y" + name, g.layer_norm("n" + name, part));
+    }
+    if (observed) g.output("raw", all);
+    FoldOptions options;
+    options.insert_centering.emplace();
+    FoldReport const report = find_foldable_norms(g, options);
+    CHECK(report.folds() == (observed ? 0U : std::size_t{parts}));
+    CHECK(report.centerings.size() == (observed ? 0U : std::size_t{parts}));
+    if (observed) CHECK(report.norms.back().refusal->blame_name == "raw");
+  }
+}
+
+TEST_CASE("find_foldable_norms: 200,000 groups of a norm that stays have zero means that centers must keep") {
+  constexpr Index groups = 200'000;
+  Graph g;
+  NodeId const x = g.input("x", 4);
+  NodeId const h = g.linear("h", x, 3 * groups, "W");
+  NodeId const r = g.relu("r", g.linear("v", x, 3 * groups, "V"));
+  g.output("y", g.layer_norm("n", g.concat_features("c", {h, r}), "", "", {1e-5, 2 * groups}));
+  FoldOptions options;
+  options.insert_centering.emplace();
+  FoldReport const report = find_foldable_norms(g, options);
+  CHECK(report.folds() == 0);
+  CHECK(report.norms[0].refusal == Refusal{Reason::nonlinear, r, "r"});
+}

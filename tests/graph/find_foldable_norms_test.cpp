@@ -442,6 +442,9 @@ TEST_CASE("find_foldable_norms: untied heads keep a copy, with the other uses' s
   CHECK(find_foldable_norms(g, correcting()).untied.empty());
   CHECK(find_foldable_norms(g, correcting()).corrected ==
         std::vector<CorrectedHead>{{g.find_node("head").value(), "head", "E"}});
+  for (TiedTables const tied : {TiedTables::untie, TiedTables::correct}) {  // table and head would be trained apart
+    CHECK_THROWS_AS(find_foldable_norms(g, {FoldMode::training, tied}), std::invalid_argument);
+  }
   check_folds(embed + head, "fold n\ncenter E\ncorrect head E\n", correcting());
   // A second, raw lookup forbids it still.
   CHECK(verdicts(embed + head + "embedding e2 i features=6 table=E\noutput raw e2\n", untying()) == "keep n tied e2\n");

@@ -128,7 +128,9 @@ std::string wrong_placement(Sample const& sample, std::uint64_t seed, PlacementT
   Prices const prices(graph, random);
   FoldOptions options;
   if (random.chance(0.2)) options.mode = FoldMode::training;
-  options.tied = random.pick(std::vector{TiedTables::refuse, TiedTables::untie, TiedTables::correct});
+  if (options.mode == FoldMode::inference) {
+    options.tied = random.pick(std::vector{TiedTables::refuse, TiedTables::untie, TiedTables::correct});
+  }
   FoldOptions placing = options;
   placing.insert_centering = prices.costs();
   placing.affine = options.mode == FoldMode::inference && random.chance(0.3);

@@ -363,7 +363,7 @@ std::string wrong_graph(Sample const& sample, std::uint64_t seed, Tally& tally) 
     return node.op == Operator::linear && graph.parameter(node.parameter(Key::weight)).is_table;
   });
   if (has_head) {
-    FoldOptions const untie{random.chance(0.3) ? FoldMode::training : FoldMode::inference, TiedTables::untie, nullptr};
+    FoldOptions const untie{FoldMode::inference, TiedTables::untie, nullptr};
     tally.untied += static_cast<long>(check("untie", untie, parameters).untied.size());
     FoldOptions correct = untie;
     correct.tied = TiedTables::correct;

@@ -181,15 +181,23 @@ TEST_CASE("segments: within a region an interval must fit") {
   CHECK(Segments::whole(8).within(Segments::blocks(8, 2)).empty());
 }
 
-TEST_CASE("segments: unite joins two parts of one list, and counts what is in both once") {
-  Segments a = segments_of({{0, 2}, {6, 8}});
-  a.unite(segments_of({{2, 6}, {6, 8}}));
-  CHECK(a == segments_of({{0, 2}, {2, 6}, {6, 8}}));
-  a.unite(Segments::none());
-  CHECK(a == segments_of({{0, 2}, {2, 6}, {6, 8}}));
-  Segments b = Segments::each(0, 3);
-  b.unite(Segments::each(2, 5));
-  CHECK(b == Segments::each(0, 5));
+TEST_CASE("segments: parts of one list are put in order, and what is there twice counts once") {
+  CHECK(Segments::of_parts({{6, 8}, {0, 2}, {2, 6}, {6, 8}}) == segments_of({{0, 2}, {2, 6}, {6, 8}}));
+  CHECK(Segments::of_parts({{2, 5, true}, {0, 3, true}}) == Segments::each(0, 5));
+  CHECK(Segments::of_parts({}).empty());
+}
+
+TEST_CASE("segments: all lists meet as one after the other does") {
+  std::vector<Segments> lists;
+  Segments expected = Segments::each(0, 12);
+  for (Index k = 0; k < 6; ++k) {  // each says of two features what the others leave open
+    lists.push_back(Segments::interval(2 * k, 2 * k + 2).with_each_outside(2 * k, 2 * k + 2, 12));
+    expected = meet(expected, lists.back());
+    CHECK(meet_all(lists) == expected);
+  }
+  CHECK(expected == Segments::blocks(12, 6));
+  lists.push_back(Segments::blocks(12, 4));
+  CHECK(meet_all(lists) == Segments::blocks(12, 2));
 }
 
 TEST_CASE("segments: intervals spells out runs of single features") {

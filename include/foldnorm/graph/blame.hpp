@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstddef>
 #include <map>
 #include <optional>
 #include <tuple>
@@ -104,8 +105,10 @@ class Blame {
       case Flow::rearranges:
         break;
     }
+    Index before = 0;
     for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-      Pieces const copies = pieces(graph_, node, i);
+      Pieces const copies = pieces(graph_, node, i, before);
+      before += graph_.node(node.inputs[i]).features;
       for (Index k = 0; k < copies.count; ++k) {
         Piece const piece = copies[k];
         Index const begin = std::max(place.part.begin, piece.y_begin);
@@ -164,11 +167,14 @@ class Blame {
   }
 
   // Who would see a shift of these features.
-  Step forward(Place place) const {
+  Step forward(Place place) {
     auto const uses = facts_.readers().of(place.value);
     if (uses.empty()) return end(Reason::output, place.value);
-    for (Reader const& use : uses) {
-      if (facts_.pulled(use).covers(place.part.begin, place.part.end)) continue;
+    std::vector<Segments>& tolerated = pulled_[place.value];
+    for (std::size_t k = 0; k < uses.size(); ++k) {
+      Reader const& use = uses[k];
+      if (tolerated.size() == k) tolerated.push_back(facts_.pulled(use));
+      if (tolerated[k].covers(place.part.begin, place.part.end)) continue;
       Node const& node = graph_.node(use.node);
       if (node.op == Operator::output) return end(Reason::output, use.node);
       Flow const flow = facts_.flow_of(use.node);
@@ -184,7 +190,7 @@ class Blame {
   Step through(Reader const& use, Interval part) const {
     Node const& node = graph_.node(use.node);
     Segments const& tolerated = facts_.tolerated(use.node);
-    Pieces const copies = pieces(graph_, node, use.operand);
+    Pieces const copies = pieces(graph_, node, use.operand, use.before);
     for (Index k = 0; k < copies.count; ++k) {
       Piece const piece = copies[k];
       Index const begin = std::max(part.begin, piece.x_begin);
@@ -206,7 +212,8 @@ class Blame {
   std::map<Place, Refusal> sources_;
   std::map<Place, Refusal> readers_;
   std::map<std::pair<ParameterId, Interval>, NodeId> class_blame_;
-  std::vector<std::vector<ParameterId>> members_;  // by class
+  std::map<NodeId, std::vector<Segments>> pulled_;  // of a value's first readers: what each tolerates
+  std::vector<std::vector<ParameterId>> members_;   // by class
 };
 
 }  // namespace foldnorm::detail

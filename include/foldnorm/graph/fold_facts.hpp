@@ -68,9 +68,7 @@ class FoldFacts {
   Segments const& tolerated(NodeId value) const { return tolerated_[at(value)]; }
   Segments const& zero_mean(NodeId value) const { return zero_mean_[at(value)]; }  // as its readers read it
   bool is_inserted(NodeId node) const { return is_inserted_[at(node)]; }
-  Segments pulled(Reader const& use) const {
-    return pull(graph_, graph_.node(use.node), use.operand, flow_of(use.node), tolerated(use.node));
-  }
+  Segments pulled(Reader const& use) const { return pull(graph_, use, flow_of(use.node), tolerated(use.node)); }
 
   bool is_left_alone(NodeId norm) const { return options_.leave_alone.contains(norm); }
 
@@ -186,9 +184,9 @@ class FoldFacts {
     for (std::size_t n = tolerated_.size(); n-- > 0;) {
       auto const uses = readers_.of(NodeId{static_cast<std::int32_t>(n)});
       if (uses.empty()) continue;  // an output, or a value that nobody reads: observed, so nothing is tolerated
-      Segments common = pulled(uses[0]);
-      for (Reader const& use : uses.subspan(1)) common = meet(common, pulled(use));
-      tolerated_[n] = std::move(common);
+      std::vector<Segments> lists;
+      for (Reader const& use : uses) lists.push_back(pulled(use));
+      tolerated_[n] = meet_all(lists);
     }
   }
 

@@ -16,7 +16,8 @@ namespace foldnorm::inline FOLDNORM_ABI {
 
 enum class FoldMode : std::uint8_t { inference, training };
 
-// What to do with an embedding table that is also the weight of a linear (a tied head).
+// What to do with an embedding table that is also the weight of a linear (a tied head). In training it is refused, or
+// throws: describe a head of its own instead.
 enum class TiedTables : std::uint8_t {
   refuse,  // no norm of the stream that the table feeds folds by it
   untie,   // center the embedding's table; the heads keep an unchanged copy

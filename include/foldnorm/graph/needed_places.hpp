@@ -104,8 +104,10 @@ class NeededPlaces {
       return is_centered;
     }
     if (facts_.flow_of(place.value) != Flow::rearranges) return false;
+    Index before = 0;
     for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-      Pieces const copies = pieces(graph, node, i);
+      Pieces const copies = pieces(graph, node, i, before);
+      before += graph.node(node.inputs[i]).features;
       if (copies.count == 0) continue;
       Piece const piece = copies[copies.y_step > 0 ? begin / copies.y_step : 0];
       if (begin >= piece.y_begin + piece.length || end <= piece.y_begin) continue;

@@ -14,6 +14,7 @@ namespace foldnorm::detail {
 struct Reader {
   NodeId node;
   std::size_t operand = 0;
+  Index before = 0;  // features of the node's operands in front of that one
 };
 
 // All lists in two arrays: a graph of a million nodes costs two allocations, not a million.
@@ -28,8 +29,11 @@ class Readers {
     std::vector<std::size_t> next(begin_.begin(), begin_.end() - 1);
     for (std::size_t n = 0; n < graph.nodes().size(); ++n) {
       std::vector<NodeId> const& inputs = graph.nodes()[n].inputs;
+      Index before = 0;
       for (std::size_t i = 0; i < inputs.size(); ++i) {
-        readers_[next[static_cast<std::size_t>(inputs[i].index)]++] = {NodeId{static_cast<std::int32_t>(n)}, i};
+        auto const input = static_cast<std::size_t>(inputs[i].index);
+        readers_[next[input]++] = {NodeId{static_cast<std::int32_t>(n)}, i, before};
+        before += graph.nodes()[input].features;
       }
     }
   }

@@ -11,10 +11,12 @@
 #pragma once
 
 #include <foldnorm/graph/graph.hpp>
+#include <foldnorm/graph/readers.hpp>
 #include <foldnorm/graph/segments.hpp>
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace foldnorm::detail {
@@ -116,15 +118,12 @@ struct Pieces {
 
 // How a rearranging node copies the features of its i-th input; no piece for inputs that it reads otherwise (queries
 // and keys). A shift of a whole token is no common shift of the merged tokens, nor of several attention heads, each of
-// which mixes tokens with weights of its own.
-inline Pieces pieces(Graph const& graph, Node const& node, std::size_t i) {
+// which mixes tokens with weights of its own. `before`: the features of the inputs in front of the i-th.
+inline Pieces pieces(Graph const& graph, Node const& node, std::size_t i, Index before) {
   Index const features = graph.node(node.inputs[i]).features;
   switch (node.op) {
-    case Operator::concat_features: {
-      Index begin = 0;
-      for (std::size_t k = 0; k < i; ++k) begin += graph.node(node.inputs[k]).features;
-      return {{0, begin, features}};
-    }
+    case Operator::concat_features:
+      return {{0, before, features}};
     case Operator::slice_features:
       return {{node.count(Key::start), 0, node.count(Key::length)}};
     case Operator::merge_tokens:
@@ -160,9 +159,10 @@ inline Segments pull_by_block(Segments const& tolerated, Index x_features, Index
   return result;
 }
 
-// What this use, node's i-th input, tolerates, given what the node's value tolerates.
-inline Segments pull(Graph const& graph, Node const& node, std::size_t i, Flow flow, Segments const& tolerated) {
-  Index const features = graph.node(node.inputs[i]).features;
+// What this use tolerates, given what the reading node's value tolerates.
+inline Segments pull(Graph const& graph, Reader const& use, Flow flow, Segments const& tolerated) {
+  Node const& node = graph.node(use.node);
+  Index const features = graph.node(node.inputs[use.operand]).features;
   switch (flow) {
     case Flow::produces:
     case Flow::rescales:
@@ -179,7 +179,7 @@ inline Segments pull(Graph const& graph, Node const& node, std::size_t i, Flow f
     case Flow::unknown:
       return Segments::none();
   }
-  Pieces const copies = pieces(graph, node, i);
+  Pieces const copies = pieces(graph, node, use.operand, use.before);
   if (copies.count == 0) {  // queries and keys: a head's part is free where nobody reads that head
     return pull_by_block(tolerated, features, node.features, node.count(Key::heads), false);
   }
@@ -191,25 +191,29 @@ inline Segments pull(Graph const& graph, Node const& node, std::size_t i, Flow f
 // Z of a rearranging node's value, given the Z of every value before it. What an input does not reach, it leaves at
 // zero.
 inline Segments push_rearranged(Graph const& graph, Node const& node, std::vector<Segments> const& zero_mean) {
-  Segments result = Segments::each(0, node.features);
+  std::vector<Segments> lists{Segments::each(0, node.features)};
+  Index before = 0;
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-    Pieces const copies = pieces(graph, node, i);
+    Pieces const copies = pieces(graph, node, i, before);
+    before += graph.node(node.inputs[i]).features;
     if (copies.count == 0) continue;
     Segments const& z = zero_mean[static_cast<std::size_t>(node.inputs[i].index)];
     Segments reached;
     for (Index k = 0; k < copies.count && !z.empty(); ++k) reached.append(copies[k].to_y(z));
     Piece const last = copies[copies.count - 1];
-    result = meet(result, reached.with_each_outside(copies.first.y_begin, last.y_begin + last.length, node.features));
+    lists.push_back(reached.with_each_outside(copies.first.y_begin, last.y_begin + last.length, node.features));
   }
-  return result;
+  return meet_all(lists);
 }
 
-// The regions of a rearranged value that come from its i-th input, in that input's features.
-inline Segments pull_regions(Graph const& graph, Node const& node, std::size_t i, Segments const& regions) {
-  Segments result;
-  Pieces const copies = pieces(graph, node, i);
-  for (Index k = 0; k < copies.count && !regions.empty(); ++k) result.unite(copies[k].to_x(regions));
-  return result;
+// The regions of a rearranged value that come from one of its inputs, in that input's features.
+inline Segments pull_regions(Pieces const& copies, Segments const& regions) {
+  std::vector<Segments::Run> parts;
+  for (Index k = 0; k < copies.count && !regions.empty(); ++k) {
+    Segments const part = copies[k].to_x(regions);
+    parts.insert(parts.end(), part.runs().begin(), part.runs().end());
+  }
+  return Segments::of_parts(std::move(parts));
 }
 
 }  // namespace foldnorm::detail

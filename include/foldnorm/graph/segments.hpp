@@ -17,7 +17,7 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <iterator>
+#include <span>
 #include <vector>
 
 namespace foldnorm::inline FOLDNORM_ABI {
@@ -52,6 +52,14 @@ class Segments {
     Index const length = size / count;
     if (length == 1) return each(0, size);
     for (Index k = 0; k < count; ++k) result.append({k * length, (k + 1) * length, false});
+    return result;
+  }
+
+  // All of these intervals, in any order. Precondition: they are of one list of disjoint intervals.
+  static Segments of_parts(std::vector<Run> parts) {
+    std::ranges::sort(parts, {}, &Run::begin);
+    Segments result;
+    for (Run const& part : parts) result.append(part);
     return result;
   }
 
@@ -116,16 +124,6 @@ class Segments {
     for (Run const& run : runs_) result.append(run);
     result.append({end, size, true});
     return result;
-  }
-
-  // Adds the intervals of another part of the same list (both are subsets of one list of disjoint intervals).
-  void unite(Segments const& other) {
-    std::vector<Run> all;
-    all.reserve(runs_.size() + other.runs_.size());
-    std::merge(runs_.begin(), runs_.end(), other.runs_.begin(), other.runs_.end(), std::back_inserter(all),
-               [](Run const& a, Run const& b) { return a.begin < b.begin; });
-    runs_.clear();
-    for (Run const& run : all) append(run);
   }
 
   // Appends a run that does not begin before the last one. Empty runs vanish, one-feature intervals are `each`, and
@@ -237,6 +235,14 @@ inline Segments meet(Segments const& a, Segments const& b) {
     if (covered_by_first == end - begin && covered_by_second == end - begin) result.append({begin, end, false});
   }
   return result;
+}
+
+// The intersection of all of these spans, of at least one. By halves: lists that say of a few features each what the
+// others leave open (a thousand slices of one value) would make a growing list pass by a thousand times.
+inline Segments meet_all(std::span<Segments const> lists) {
+  if (lists.size() == 1) return lists[0];
+  std::size_t const half = lists.size() / 2;
+  return meet(meet_all(lists.first(half)), meet_all(lists.subspan(half)));
 }
 
 }  // namespace detail
