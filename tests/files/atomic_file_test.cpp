@@ -98,6 +98,16 @@ TEST_CASE("atomic_file: a place that cannot be taken") {
   CHECK(folder.file_count() == 1);
 }
 
+TEST_CASE("atomic_file: a name as long as file systems allow") {
+  TemporaryFolder const folder;
+  std::string const name(255, 'n');
+  AtomicFile file(folder / name);
+  file.write("new");
+  file.commit();
+  CHECK(read_bytes(folder / name) == "new");
+  CHECK(folder.file_count() == 1);
+}
+
 TEST_CASE("atomic_file: a new file has the usual permissions, a replaced one those that it had") {
   TemporaryFolder const folder;
   write_bytes(folder / "plain", "");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Chains of layers: what they compute, their gradients, what they refuse.
 #include <foldnorm/layers/convolution.hpp>
+#include <foldnorm/layers/embedding.hpp>
 #include <foldnorm/layers/sequential.hpp>
 
 #include <sstream>
@@ -180,4 +181,17 @@ TEST_CASE("Linear, Convolution: a bias of another size throws before anything is
   };
   check(normal_linear(3, 4, 50), Linear<double>(3, 4));
   check(Convolution<double>(normal<double>(4, 9, 51), normal<double>(4, 1, 52), 3), Convolution<double>(3, 4, 3));
+}
+
+TEST_CASE("layers: a negative size throws, and names itself") {
+  CHECK_THROWS_WITH(Linear<double>(-1, 2), "Linear: in is negative");
+  CHECK_THROWS_WITH(Linear<double>(1, -2), "Linear: out is negative");
+  CHECK_THROWS_WITH(Convolution<double>(-1, 2, 3), "Convolution: in is negative");
+  CHECK_THROWS_WITH(Convolution<double>(1, -2, 3), "Convolution: out is negative");
+  CHECK_THROWS_WITH(Convolution<double>(1, 2, -3), "Convolution: kernel is negative");
+  CHECK_THROWS_WITH(Embedding<double>(-1, 2), "Embedding: features is negative");
+  CHECK_THROWS_WITH(Embedding<double>(1, -2), "Embedding: vocabulary is negative");
+  CHECK_THROWS_WITH(LayerNorm<double>(-1), "NormLayer: features is negative");
+  CHECK_THROWS_WITH(Activation<double>(-1, ActivationKind::relu), "Activation: features is negative");
+  CHECK(Linear<double>(0, 0).weight.size() == 0);
 }

@@ -71,6 +71,13 @@ inline void check_size(Index actual, Index expected, ArgumentNames const& what) 
     detail::throw_size_error(actual, expected, what);
 }
 
+// For constructors that hand a size on.
+inline Index checked_not_negative(Index size, ArgumentNames const& what) {
+  if (size < 0) [[unlikely]]
+    detail::throw_invalid(what, " is negative");
+  return size;
+}
+
 template <real_scalar Scalar>
 void check_epsilon(Scalar eps, char const* function) {
   if (!(std::isfinite(eps) && eps >= 0)) [[unlikely]] {

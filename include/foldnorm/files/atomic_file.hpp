@@ -27,8 +27,10 @@ namespace foldnorm::inline FOLDNORM_ABI {
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+    // File systems allow names of 255 bytes.
+    std::filesystem::path const beside = path_.parent_path() / path_.filename().string().substr(0, 200);
     for (int attempt = 0; descriptor_ < 0; ++attempt) {
-      partial_ = path_.string() + ".partial" + std::to_string(::getpid()) + "." + std::to_string(attempt);
+      partial_ = beside.string() + ".partial" + std::to_string(::getpid()) + "." + std::to_string(attempt);
       descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       if (descriptor_ >= 0 || errno == EEXIST) continue;
       partial_.clear();

@@ -211,7 +211,8 @@ void check_scale_and_centering(WeightLayout<Scalar> const& weight, ConstVectorRe
 }  // namespace detail
 
 // The column-centered constraint: is every fibre's |mean| at most tolerance * its largest |entry|? False where there is
-// a NaN or infinity. The default tolerance is the weight type's unit roundoff, what a fold leaves.
+// a NaN or infinity. The default tolerance is the weight type's unit roundoff, what a fold leaves (but for fibres of
+// subnormal entries alone, whose steps are coarser).
 template <class Scalar>
 bool is_centered(WeightLayout<Scalar> const& weight, double tolerance = detail::unit_roundoff<Scalar>()) {
   std::vector<double> fibre(static_cast<std::size_t>(weight.outputs));

@@ -13,9 +13,8 @@ class Activation {
  public:
   using Scalar = Scalar_;
 
-  Activation(Index features, ActivationKind kind) : features_(features), kind_(kind) {
-    if (features < 0) detail::throw_invalid("Activation: features", " is negative");
-  }
+  Activation(Index features, ActivationKind kind)
+      : features_(checked_not_negative(features, "Activation: features")), kind_(kind) {}
 
   Index in_features() const { return features_; }
   Index out_features() const { return features_; }

@@ -26,9 +26,12 @@ struct Convolution {
   Vector<Scalar> bias;    // out
   Index tokens = 0;       // of a sequence: every so many columns another one begins; 0: all columns are one sequence
 
-  // Zeros. kernel: odd.
+  // Zeros. kernel: odd. Throws std::invalid_argument for a negative size.
   Convolution(Index in, Index out, Index kernel, Index sequence_tokens = 0)
-      : Convolution(Matrix<Scalar>::Zero(out, kernel * in), Vector<Scalar>::Zero(out), kernel, sequence_tokens) {}
+      : Convolution(Matrix<Scalar>::Zero(checked_not_negative(out, "Convolution: out"),
+                                         checked_not_negative(kernel, "Convolution: kernel") *
+                                             checked_not_negative(in, "Convolution: in")),
+                    Vector<Scalar>::Zero(out), kernel, sequence_tokens) {}
   // Throws std::invalid_argument for an even kernel, or one that does not divide the weight's columns; shape_error for
   // a bias of another size.
   Convolution(Matrix<Scalar> w, Vector<Scalar> b, Index kernel, Index sequence_tokens = 0)

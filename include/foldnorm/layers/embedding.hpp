@@ -19,8 +19,10 @@ struct Embedding {
 
   Matrix<Scalar> table;  // features x vocabulary
 
-  // Zeros.
-  Embedding(Index features, Index vocabulary) : table(Matrix<Scalar>::Zero(features, vocabulary)) {}
+  // Zeros. Throws std::invalid_argument for a negative size.
+  Embedding(Index features, Index vocabulary)
+      : table(Matrix<Scalar>::Zero(checked_not_negative(features, "Embedding: features"),
+                                   checked_not_negative(vocabulary, "Embedding: vocabulary"))) {}
   explicit Embedding(Matrix<Scalar> columns) : table(std::move(columns)) {}
 
   Index vocabulary() const { return table.cols(); }

@@ -40,8 +40,7 @@ class NormLayer {
 
   // Throws std::invalid_argument if norm_size (features per group) does not divide features, or for a bad eps.
   NormLayer(Index features, Index norm_size, NormOptions options = {}) : norm_size_(norm_size), options_(options) {
-    if (features < 0) detail::throw_invalid("NormLayer: features", " is negative");
-    detail::check_norm_size(norm_size, features, "NormLayer");
+    detail::check_norm_size(norm_size, checked_not_negative(features, "NormLayer: features"), "NormLayer");
     check_epsilon(options.eps, "NormLayer");
     gamma.setOnes(features);
     beta.setZero(features);

@@ -35,7 +35,7 @@ class Whitening {
 
   // Throws std::invalid_argument for options out of their range. Running mean 0, running W or Sigma0 = I.
   explicit Whitening(Index features, WhiteningOptions const& options = {}, Method const& method = {})
-      : gamma(Vector<Scalar>::Ones(checked(features))),
+      : gamma(Vector<Scalar>::Ones(checked_not_negative(features, "Whitening: features"))),
         beta(Vector<Scalar>::Zero(features)),
         options_(options),
         method_(method),
@@ -90,10 +90,6 @@ class Whitening {
  private:
   using Group = detail::WhiteningGroup<Method, Scalar>;
 
-  static Index checked(Index features) {
-    if (features < 0) detail::throw_invalid("Whitening: features", " is negative");
-    return features;
-  }
   Index group_size() const { return options_.group_size == 0 ? features() : std::min(options_.group_size, features()); }
   void check_parameters(char const* what) const {
     check_size(gamma.size(), features(), what);
