@@ -7,7 +7,8 @@ BEGIN {
   root = ARGV[1]
   write("// foldnorm as one header. Generated: change the parts in include/foldnorm instead.")
   write("//")
-  while ((getline line < license) > 0) write(line == "" ? "//" : "// " line)
+  while ((lines = (getline line < license)) > 0) write(line == "" ? "//" : "// " line)
+  if (lines < 0) stop(license ": cannot be read")
   write("#pragma once")
   append(root)
 }

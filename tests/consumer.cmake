@@ -16,6 +16,7 @@ function(foldnorm_add_consumer_test name way where)
     --build-generator ${CMAKE_GENERATOR}
     --build-options -DFOLDNORM_FROM=${way} -DFOLDNORM_PROGRAM=${program} -DFOLDNORM_AT=${where}
                     -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS}
+                    -DEigen3_DIR=${Eigen3_DIR}
     --test-command ${CMAKE_CTEST_COMMAND} --output-on-failure)
 endfunction()
 foldnorm_add_consumer_test(package package ${consumer_prefix})

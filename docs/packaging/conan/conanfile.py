@@ -1,4 +1,4 @@
-# Conan 2: `conan create docs/packaging/conan` in a checkout. Headers only.
+# Conan 2: `conan create docs/packaging/conan -s compiler.cppstd=20` in a checkout. Headers only.
 import os
 
 from conan import ConanFile
