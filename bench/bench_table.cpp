@@ -26,7 +26,17 @@ struct Options {
 
 bool parse(Options& o, CLI::App& app) {
   app.add_option("--shapes", o.shapes, "short or full")->check(CLI::IsMember({"short", "full"}))->capture_default_str();
-  app.add_option("--only", o.only, "cases whose path matches this regular expression (rms_norm/forward/f32/768x)");
+  app.add_option("--only", o.only, "cases whose path matches this regular expression (rms_norm/forward/f32/768x)")
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            try {
+              std::regex const expression(text);
+              return std::string();
+            } catch (std::regex_error const& error) {
+              return std::string(error.what());
+            }
+          },
+          ""));
   app.add_option("--rounds", o.rounds, "measurements of each implementation, taken in turn")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
@@ -107,6 +117,12 @@ int main(int argument_count, char* arguments[]) {
   std::regex const only(options.only);
   std::erase_if(cases, [&](Case const& c) { return !std::regex_search(c.path(), only); });
 
+  std::ofstream csv;
+  if (!options.csv.empty()) {
+    csv.open(options.csv);
+    if (!csv) return std::cerr << options.csv << ": cannot be written\n", 1;
+  }
+
   Bench bench(options);
   describe_machine(std::cout, bench.used(), options.threads);
   std::cout << "medians of " << options.rounds
@@ -123,11 +139,11 @@ int main(int argument_count, char* arguments[]) {
     group.clear();
   }
   std::cout << "\nall " << summary(measured) << "\n";
-  if (!options.csv.empty()) {
-    std::ofstream file(options.csv);
-    file << "case,implementation,median_us,least_us,rounds,calls\n";
-    write_csv(file, measured);
-    if (!file) return std::cerr << options.csv << ": cannot be written\n", 1;
+  if (csv.is_open()) {
+    csv << "case,implementation,median_us,least_us,rounds,calls\n";
+    write_csv(csv, measured);
+    csv.close();
+    if (!csv) return std::cerr << options.csv << ": cannot be written\n", 1;
   }
   return bench.all_right() ? 0 : 1;
 }

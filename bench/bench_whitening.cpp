@@ -10,13 +10,13 @@
 #include <foldnorm/whitening/iter_norm.hpp>
 #include <foldnorm/whitening/zca.hpp>
 
+#include <CLI/CLI.hpp>
+
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <limits>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -237,14 +237,21 @@ void errors(char const* scalar) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  if (argc > 1 && std::string_view(argv[1]) == "--errors") {
+int main(int argument_count, char* arguments[]) {
+  int rounds = 9;
+  bool only_errors = false;
+  CLI::App app("whitening's engines beside the same steps in plain Eigen and in libtorch");
+  app.add_option("rounds", rounds, "measurements of each, taken in turn")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_flag("--errors", only_errors, "the engines' errors instead of their times");
+  CLI11_PARSE(app, argument_count, arguments);
+  if (only_errors) {
     std::printf("relative error of W and of its gradient: newton, coupled, spectral (*: stopped early)\n");
     errors<float>("float");
     errors<double>("double");
     return 0;
   }
-  int const rounds = argc > 1 ? std::atoi(argv[1]) : 9;
   std::printf("median times; in brackets the speed relative to the first\n");
   times<double>("double", rounds);
   times<float>("float", rounds);

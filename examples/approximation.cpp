@@ -11,6 +11,7 @@
 
 #include "approximation/lipschitz_functions.hpp"
 #include "command_line.hpp"
+#include "matrix_difference.hpp"
 #include "training/run_program.hpp"
 
 #include <algorithm>
@@ -194,7 +195,7 @@ bool measure_grid(Options const& options) {
     }
     crossings /= static_cast<double>(g.cells);
     auto const error = [&](Matrix<double> const& x) {
-      return (outputs(g.network, x) - values_of(surface, x)).cwiseAbs().maxCoeff() / epsilon;
+      return matrix_difference(outputs(g.network, x), values_of(surface, x)) / epsilon;
     };
     double const at_random = error(points), on_crossings = error(crossings);
     within &= std::max(at_random, on_crossings) <= 1 + 1e-12;

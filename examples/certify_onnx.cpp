@@ -11,15 +11,7 @@
 #include <iostream>
 #include <string>
 
-namespace {
-
 using namespace foldnorm::onnx_models;
-
-// Sums of up to 50,000 products in up to 50 layers in float: 1e-4 of the largest output is rounding; a wrong fold is
-// wrong by its size.
-constexpr double largest_rounding = 1e-3;
-
-}  // namespace
 
 int main(int argument_count, char* arguments[]) {
   std::string original, folded;

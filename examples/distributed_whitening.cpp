@@ -7,8 +7,11 @@
 // Exit status: 0 if all ranks agree with one machine to rounding, 1 if not.
 #include <foldnorm/whitening/iter_norm.hpp>
 
+#include "matrix_difference.hpp"
+
 #include <mpi.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <random>
 #include <span>
@@ -49,10 +52,6 @@ Result run(Matrix<double> const& x, Matrix<double> const& dy, SumOverMachines co
   return r;
 }
 
-double difference(Matrix<double> const& a, Matrix<double> const& b) {
-  return a.size() == 0 ? 0 : (a - b).cwiseAbs().maxCoeff() / b.cwiseAbs().maxCoeff();
-}
-
 }  // namespace
 
 int main(int argument_count, char* arguments[]) {
@@ -72,11 +71,11 @@ int main(int argument_count, char* arguments[]) {
   Result const part = run(x.middleCols(begin, end - begin), dy.middleCols(begin, end - begin), over_ranks);
   Result const whole = run(x, dy, {});
 
-  double worst = difference(part.y, whole.y.middleCols(begin, end - begin));
-  worst = std::max(worst, difference(part.dx, whole.dx.middleCols(begin, end - begin)));
-  worst = std::max(worst, difference(part.dgamma, whole.dgamma));
-  worst = std::max(worst, difference(part.dbeta, whole.dbeta));
-  worst = std::max(worst, std::abs(part.deps - whole.deps) / std::abs(whole.deps));
+  auto const number = [](double value) { return Vector<double>::Constant(1, value); };
+  double worst = std::max({relative_difference(whole.y.middleCols(begin, end - begin), part.y),
+                           relative_difference(whole.dx.middleCols(begin, end - begin), part.dx),
+                           relative_difference(whole.dgamma, part.dgamma), relative_difference(whole.dbeta, part.dbeta),
+                           relative_difference(number(whole.deps), number(part.deps))});
   MPI_Allreduce(MPI_IN_PLACE, &worst, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
   constexpr double tolerance = 1e-10;  // 4 u of the sums, times a condition of some 1e4 of the covariances
   if (rank == 0) {

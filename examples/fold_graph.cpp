@@ -117,5 +117,5 @@ int main(int argument_count, char* arguments[]) {
       status = status_bad_input;
     }
   }
-  return status;
+  return status_of_output(status);
 }

@@ -244,10 +244,10 @@ void print_table(std::vector<Outcome> const& outcomes) {
   std::printf("  accuracy: mean of the seeds (least to most); step: forward and backward, one thread, quartiles\n");
 }
 
-// normalization_as_activation.csv, and the picture where gnuplot is installed.
-void write(std::vector<Outcome> const& outcomes, std::filesystem::path const& out) {
-  std::filesystem::create_directories(out);
-  std::ofstream table(out / "normalization_as_activation.csv");
+constexpr char const* table_name = "normalization_as_activation.csv";
+
+// The table, and the picture where gnuplot is installed.
+void write(std::vector<Outcome> const& outcomes, std::filesystem::path const& out, std::ofstream table) {
   table << "network;arm;parameters;rate;validation;mean;least;most;step_ms;step_ms_lower;step_ms_upper\n";
   for (Outcome const& o : outcomes) {
     table << o.network << ';' << o.arm << ';' << o.parameters << ';' << o.rate << ';' << o.validation << ';'
@@ -255,6 +255,7 @@ void write(std::vector<Outcome> const& outcomes, std::filesystem::path const& ou
           << 1e3 * o.step.lower << ';' << 1e3 * o.step.upper << '\n';
   }
   table.close();
+  if (!table) throw std::runtime_error((out / table_name).string() + ": cannot be written");
   std::ostringstream script;
   script << "set terminal svg size 1080,340 font 'sans,12' background 'white'\n"
             "set output 'normalization_as_activation.svg'\nset datafile separator ';'\nunset key\nset grid x\n"
@@ -272,6 +273,9 @@ void write(std::vector<Outcome> const& outcomes, std::filesystem::path const& ou
 }
 
 void run(Options const& options) {
+  std::filesystem::create_directories(options.out);
+  std::ofstream table(options.out / table_name);  // now, before hours of work
+  if (!table) throw std::runtime_error((options.out / table_name).string() + ": cannot be written");
   Sets sets = split(load_fashion_mnist(options.data), options.images);
   std::printf("%td training images, %d epochs, batches of %td, AdamW with warm-up and cosine\n", options.images,
               options.epochs, batch_size);
@@ -281,7 +285,7 @@ void run(Options const& options) {
   for (ImageSet* const set : {&sets.train, &sets.validation, &sets.test}) cut_into_patches(*set, 7);
   compare("transformer", transformer_arms(), sets, options, outcomes);
   print_table(outcomes);
-  write(outcomes, options.out);
+  write(outcomes, options.out, std::move(table));
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 
 #include <foldnorm/constructions/approximate.hpp>
 
+#include "../matrix_difference.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -77,7 +79,7 @@ inline Eigen::RowVectorXd outputs(Sequential<double> const& network, Matrix<doub
 // The largest |f - network| over the points.
 inline double largest_error(Sequential<double> const& network, std::function<double(double)> const& f,
                             Eigen::RowVectorXd const& points) {
-  return (outputs(network, points) - points.unaryExpr(f)).cwiseAbs().maxCoeff();
+  return matrix_difference(outputs(network, points), points.unaryExpr(f));
 }
 
 }  // namespace foldnorm::approximation

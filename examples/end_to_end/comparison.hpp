@@ -4,6 +4,7 @@
 #pragma once
 
 #include "inference/executor.hpp"
+#include "matrix_difference.hpp"
 #include "paired_timing.hpp"
 
 #include <foldnorm/graph/graph.hpp>
@@ -36,7 +37,7 @@ inline double largest_difference(Executor const& a, Executor const& b) {
   double difference = 0, size = 0;
   for (Node const& node : a.graph().nodes()) {
     if (node.op != Operator::output) continue;
-    difference = std::max<double>(difference, (a.output(node.name) - b.output(node.name)).cwiseAbs().maxCoeff());
+    difference = std::max(difference, matrix_difference(a.output(node.name), b.output(node.name)));
     size = std::max<double>(size, a.output(node.name).cwiseAbs().maxCoeff());
   }
   return difference / size;

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -103,6 +104,43 @@ TEST_CASE("model_inputs: sizes, ranges and given values are those asked for") {
   options = {};
   options.sizes["y"] = 1;
   CHECK_THROWS_WITH(model_inputs(infos, options), "the model has no dimension 'y'");
+}
+
+TEST_CASE("model_inputs: a range is one of integers that their type holds") {
+  std::vector<TensorInfo> const infos{
+      {"x", Type::f32, {1}, {""}}, {"byte", Type::u8, {9}, {""}}, {"mask", Type::boolean, {1}, {""}}};
+  auto const inputs = [&](std::string const& name, std::int64_t first, std::int64_t last) {
+    InputOptions options;
+    options.ranges[name] = {first, last};
+    return model_inputs(infos, options);
+  };
+  for (double const value : onnx_models::detail::values_of(inputs("byte", 250, 255).at("byte"))) CHECK(value >= 250);
+  CHECK_NOTHROW(inputs("mask", 1, 1));
+  CHECK_THROWS_WITH(inputs("byte", 250, 256), "input 'byte' has no integers from 250 to 256");
+  CHECK_THROWS_WITH(inputs("byte", -1, 0), "input 'byte' has no integers from -1 to 0");
+  CHECK_THROWS_WITH(inputs("mask", 0, 2), "input 'mask' has no integers from 0 to 2");
+  CHECK_THROWS_WITH(inputs("x", 0, 1), "input 'x' has no integers from 0 to 1");
+}
+
+TEST_CASE("certify_onnx: a fold that cannot be run is told from an original that cannot, and from bad options") {
+  if (!testing::has_onnx_runtime()) return;
+  Graph const graph = testing::graph_of("input x features=4\nrelu r x\noutput y r\n");
+  onnx::ModelProto const good = onnx_model(graph, {});
+  onnx::ModelProto bad = good;
+  for (onnx::NodeProto& node : *bad.mutable_graph()->mutable_node()) node.set_op_type("Nonsense");
+  CHECK(certify_onnx(LocatedModel{good, "."}, LocatedModel{good, "."}).largest_difference() == 0);
+  CHECK_THROWS_AS(certify_onnx(LocatedModel{good, "."}, LocatedModel{bad, "."}), folded_model_error);
+  InputOptions options;
+  options.sizes["nothing"] = 1;
+  CHECK_THROWS_AS(certify_onnx(LocatedModel{good, "."}, LocatedModel{bad, "."}, options), std::invalid_argument);
+  try {
+    certify_onnx(LocatedModel{bad, "."}, LocatedModel{good, "."});
+    FAIL("the original was run");
+  } catch (folded_model_error const&) {
+    FAIL("it is not the fold's fault");
+  } catch (std::runtime_error const& error) {
+    CHECK(std::string(error.what()).find("Nonsense") != std::string::npos);
+  }
 }
 
 TEST_CASE("certify_onnx: refuses models of other inputs or outputs, and files that are no models") {

@@ -22,8 +22,11 @@ class InputArguments {
     app.add_option("--size", options_.size, "of dimensions that a call may choose")
         ->check(CLI::Range(1, 1 << 20))
         ->capture_default_str();
-    app.add_option("--dimension", sizes_, "NAME=SIZE: of one of them, by its name in the model");
-    app.add_option("--range", ranges_, "NAME=FIRST:LAST: values of an integer input; 0:1 where not said");
+    // One value each: file names may follow.
+    app.add_option("--dimension", sizes_, "NAME=SIZE: of one of them, by its name in the model")
+        ->allow_extra_args(false);
+    app.add_option("--range", ranges_, "NAME=FIRST:LAST: values of an integer input; 0:1 where not said")
+        ->allow_extra_args(false);
     app.add_option("--seed", options_.seed, "of random values")->capture_default_str();
   }
 

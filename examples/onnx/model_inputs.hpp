@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <map>
 #include <random>
 #include <stdexcept>
@@ -36,7 +37,7 @@ struct InputOptions {
   std::map<std::string, Tensor, std::less<>> given;                                  // these are not random
 };
 
-// Calls function(Scalar{}) for the type's scalar. Throws std::invalid_argument for a type that is not listed.
+// Calls function(Scalar{}) for the type's scalar. Throws std::runtime_error for a type that is not listed.
 template <class Function>
 decltype(auto) with_scalar(Type type, Function const& function) {
   switch (type) {
@@ -58,7 +59,7 @@ decltype(auto) with_scalar(Type type, Function const& function) {
     case Type::boolean:
       return function(std::uint8_t{});
   }
-  throw std::invalid_argument("tensors of ONNX type " + std::to_string(static_cast<int>(type)) + " are not supported");
+  throw std::runtime_error("tensors of ONNX type " + std::to_string(static_cast<int>(type)) + " are not supported");
 }
 
 namespace detail {
@@ -67,6 +68,17 @@ template <class Value>
 Value const* find(std::map<std::string, Value, std::less<>> const& values, std::string_view name) {
   auto const found = values.find(name);
   return found == values.end() ? nullptr : &found->second;
+}
+
+inline void require_integers(TensorInfo const& info, std::int64_t first, std::int64_t last) {
+  with_scalar(info.type, [&]<class Scalar>(Scalar) {
+    if constexpr (std::is_integral_v<Scalar>) {
+      std::int64_t const least = std::numeric_limits<Scalar>::min(), most = std::numeric_limits<Scalar>::max();
+      if (first >= least && last <= (info.type == Type::boolean ? 1 : most)) return;
+    }
+    throw std::invalid_argument("input '" + info.name + "' has no integers from " + std::to_string(first) + " to " +
+                                std::to_string(last));
+  });
 }
 
 inline Tensor random_tensor(TensorInfo const& info, InputOptions const& options, std::mt19937_64& random) {
@@ -105,15 +117,17 @@ inline Tensor random_tensor(TensorInfo const& info, InputOptions const& options,
 }  // namespace detail
 
 // By name: those that are given, and random ones for the others. Throws std::invalid_argument if a given one has
-// another type or size than the model asks for, or an option names no input and no dimension of the model.
+// another type or size than the model asks for, an option names no input and no dimension of the model, or a range is
+// one of numbers that are no integers or holds what their type does not; std::runtime_error for a type without values
+// here (with_scalar).
 inline std::map<std::string, Tensor> model_inputs(std::vector<TensorInfo> inputs, InputOptions const& options) {
-  auto const require_input = [&](std::string const& name) {
-    if (std::ranges::find(inputs, name, &TensorInfo::name) == inputs.end()) {
-      throw std::invalid_argument("the model has no input '" + name + "'");
-    }
+  auto const input = [&](std::string const& name) {
+    auto const found = std::ranges::find(inputs, name, &TensorInfo::name);
+    if (found == inputs.end()) throw std::invalid_argument("the model has no input '" + name + "'");
+    return *found;
   };
-  for (auto const& [name, range] : options.ranges) require_input(name);
-  for (auto const& [name, tensor] : options.given) require_input(name);
+  for (auto const& [name, range] : options.ranges) detail::require_integers(input(name), range.first, range.second);
+  for (auto const& [name, tensor] : options.given) input(name);
   for (auto const& [name, size] : options.sizes) {
     bool const is_there = std::ranges::any_of(inputs, [&, &key = name](TensorInfo const& info) {
       return std::ranges::find(info.symbols, key) != info.symbols.end();

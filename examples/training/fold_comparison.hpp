@@ -5,6 +5,7 @@
 #include <foldnorm/graph/certificate.hpp>
 #include <foldnorm/graph/evaluate.hpp>
 
+#include "../matrix_difference.hpp"
 #include "fold_model.hpp"
 #include "forward_timing.hpp"
 #include "loss.hpp"
@@ -38,10 +39,6 @@ struct FoldComparison {
 };
 
 namespace detail {
-
-inline double largest_difference(Matrix<double> const& a, Matrix<double> const& b) {
-  return (a - b).cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
-}
 
 // Counts the predictions that changed, apart those that were ties.
 inline void compare_predictions(Matrix<float> const& before, Matrix<float> const& after, FoldComparison& comparison) {
@@ -78,7 +75,7 @@ FoldComparison compare_fold(Model const& model, FoldReport const& report, ImageS
   c.accuracy_after = accuracy(folded_logits, images.labels);
   c.images = images.size();
   c.largest_logit = logits.cwiseAbs().maxCoeff();
-  c.logit_difference = detail::largest_difference(logits.cast<double>(), folded_logits.cast<double>());
+  c.logit_difference = matrix_difference(logits.cast<double>(), folded_logits.cast<double>());
   Index const references = std::min(reference_images, images.size());
   Matrix<double> exact(image_classes, references);
   Vector<double> graph_differences(references);
@@ -89,7 +86,7 @@ FoldComparison compare_fold(Model const& model, FoldReport const& report, ImageS
     exact.col(image) = evaluate(graph, exact_parameters, input).begin()->second;
     graph_differences(image) = certify(graph, exact_parameters, exact_fold, input).largest_difference();
   }
-  c.rounding = detail::largest_difference(logits.leftCols(references).cast<double>(), exact);
+  c.rounding = matrix_difference(logits.leftCols(references).cast<double>(), exact);
   c.double_difference = graph_differences.maxCoeff<Eigen::PropagateNaN>();
   detail::compare_predictions(logits, folded_logits, c);
   c.timing = time_forward(model, after, images, 64, 201, 0.002);  // shorter than a time slice of the scheduler

@@ -5,6 +5,7 @@
 
 #include <foldnorm/graph/find_foldable_norms.hpp>
 
+#include "../matrix_difference.hpp"
 #include "batch_gradients.hpp"
 #include "centered_optimizer.hpp"
 #include "graph_network.hpp"
@@ -91,9 +92,7 @@ template <real_scalar Scalar>
 double parameter_distance(NamedMatrices<Scalar> const& a, NamedMatrices<Scalar> const& b) {
   double largest = 0;
   for (auto const& [name, m] : a) {
-    double const size = static_cast<double>(m.cwiseAbs().maxCoeff());
-    double const difference = static_cast<double>((m - b.at(name)).cwiseAbs().maxCoeff());
-    if (difference > 0) largest = std::max(largest, difference / size);
+    largest = std::max(largest, relative_difference(m, b.at(name)));
   }
   return largest;
 }

@@ -19,7 +19,9 @@ inline bool plot(std::filesystem::path const& directory, std::string const& stem
   stream << script;
   stream.close();
   if (!stream) throw std::runtime_error(file.string() + ": cannot be written");
-  return run_program({"gnuplot", "-e", "cd '" + directory.string() + "'", "-e", "load '" + stem + ".gp'"});
+  std::string folder;  // between single quotes, of which gnuplot reads two as one
+  for (char const c : directory.string()) folder += c == '\'' ? "''" : std::string(1, c);
+  return run_program({"gnuplot", "-e", "cd '" + folder + "'", "-e", "load '" + stem + ".gp'"});
 }
 
 }  // namespace foldnorm::training

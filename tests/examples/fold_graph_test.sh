@@ -157,6 +157,13 @@ check 'weights in by out' [ "$swapped_lines" = "$mlp_lines" ]
 check 'a pattern of weights in by out' "$fold_graph" mlp.graph --parameters swapped.safetensors --write swapped_again.safetensors --in-by-out '*2' > /dev/null
 check 'the same by name and by pattern' cmp swapped_out.safetensors swapped_again.safetensors
 expect 'in by out of what is no weight' 2 '' 'b? names no weight' "$fold_graph" mlp.graph --parameters mlp.safetensors --in-by-out 'b?'
+for option in --parameters --dot; do
+  expect "$option without a name" 2 '' "the file's name is empty" "$fold_graph" mlp.graph $option ''
+done
+expect 'a full disk' 2 '' 'standard output cannot be written' sh -c '"$0" mlp.graph > /dev/full' "$fold_graph"
+for option in --untie --correct-tied --affine; do
+  expect "$option in training" 2 '' '--training' "$fold_graph" tied.graph --training $option
+done
 expect 'weights of several graphs' 2 '' 'several' "$fold_graph" mlp.graph keep.graph --parameters mlp.safetensors
 for option in --write --write-graph --in-by-out; do
   expect "$option without weights" 2 '' '--parameters' "$fold_graph" mlp.graph $option x

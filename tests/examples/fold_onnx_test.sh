@@ -41,6 +41,16 @@ same folded.onnx again.onnx
 FOLDNORM_ONNXRUNTIME=/nowhere \
   expect 'no runtime' 0 'not certified: ONNX Runtime was not found' "$fold_onnx" inside.onnx folded.onnx --all
 expect 'no certificate' 0 'not certified: --no-certificate' "$fold_onnx" inside.onnx folded.onnx --all --no-certificate
+expect 'files behind an option' 0 'folded 2 of 2' "$fold_onnx" --dimension n=3 inside.onnx folded.onnx --all --no-certificate
+expect 'a range that is none' 2 "'ids': expected" "$fold_onnx" inside.onnx new.onnx --all --range ids
+expect 'no name' 2 "name is empty" "$fold_onnx" inside.onnx new.onnx --report ''
+if "$fold_onnx" inside.onnx folded.onnx --all --no-timing | grep -q '^difference'; then  # ONNX Runtime is there
+  expect 'a range of no integers' 2 'no integers from 0 to 1' "$fold_onnx" inside.onnx new.onnx --all --range x=0:1
+  expect 'a dimension of nothing' 2 "no dimension 'n'" "$fold_onnx" inside.onnx new.onnx --all --dimension n=3
+fi
+absent new.onnx
+expect 'a full disk' 2 'standard output cannot be written' \
+  sh -c '"$0" inside.onnx folded.onnx --all --no-certificate > /dev/full' "$fold_onnx"
 # External data: beside the output, with it into another folder, and over what was there.
 mkdir other
 expect 'data outside' 0 'folded 2 of 2' "$fold_onnx" outside.onnx folded.onnx --all --no-timing
