@@ -4,22 +4,25 @@ set(consumer_prefix ${CMAKE_CURRENT_BINARY_DIR}/consumer/prefix)
 add_test(NAME consumer/install
   COMMAND ${CMAKE_COMMAND} --install ${PROJECT_BINARY_DIR} --prefix ${consumer_prefix})
 set_tests_properties(consumer/install PROPERTIES FIXTURES_SETUP installed_foldnorm)
+add_test(NAME consumer/installed_headers COMMAND ${CMAKE_COMMAND} -DHEADERS=${PROJECT_SOURCE_DIR}/include
+  -DINSTALLED=${consumer_prefix}/include -DONNX=${FOLDNORM_ONNX} -DSAFETENSORS=${FOLDNORM_SAFETENSORS}
+  -P ${CMAKE_CURRENT_SOURCE_DIR}/installed_headers_test.cmake)
 
-# foldnorm_add_consumer_test(NAME WAY WHERE [PROGRAM]): see consumer/CMakeLists.txt
+# foldnorm_add_consumer_test(NAME WAY WHERE [PROGRAM [options]]): see consumer/CMakeLists.txt
 function(foldnorm_add_consumer_test name way where)
   set(program main.cpp)
   if(ARGC GREATER 3)
-    set(program ${ARGV3})
+    list(POP_FRONT ARGN program)
   endif()
   add_test(NAME consumer/${name} COMMAND ${CMAKE_CTEST_COMMAND}
     --build-and-test ${CMAKE_CURRENT_SOURCE_DIR}/consumer ${CMAKE_CURRENT_BINARY_DIR}/consumer/${name}
     --build-generator ${CMAKE_GENERATOR}
-    --build-options -DFOLDNORM_FROM=${way} -DFOLDNORM_PROGRAM=${program} -DFOLDNORM_AT=${where}
+    --build-options -DFOLDNORM_FROM=${way} -DFOLDNORM_PROGRAM=${program} -DFOLDNORM_AT=${where} ${ARGN}
                     -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS}
                     -DEigen3_DIR=${Eigen3_DIR}
     --test-command ${CMAKE_CTEST_COMMAND} --output-on-failure)
 endfunction()
-foldnorm_add_consumer_test(package package ${consumer_prefix})
+foldnorm_add_consumer_test(package package ${consumer_prefix} small.cpp -DFOLDNORM_COMPONENTS=ON)
 foldnorm_add_consumer_test(include include ${PROJECT_SOURCE_DIR}/include)
 foldnorm_add_consumer_test(subdirectory subdirectory ${PROJECT_SOURCE_DIR} small.cpp)
 
@@ -35,7 +38,7 @@ if(FOLDNORM_AWK)
   foldnorm_add_consumer_test(single_header include ${single_header} single_header.cpp)
   set_tests_properties(consumer/single_header PROPERTIES FIXTURES_REQUIRED single_header)
 endif()
-set(needs_installed consumer/package)
+set(needs_installed consumer/package consumer/installed_headers)
 find_package(PkgConfig QUIET)
 if(PKG_CONFIG_FOUND)
   foldnorm_add_consumer_test(pkgconfig pkgconfig ${consumer_prefix} small.cpp)

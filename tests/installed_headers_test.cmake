@@ -1,0 +1,13 @@
+# cmake -DHEADERS=include -DINSTALLED=PREFIX/include -DONNX=ON -DSAFETENSORS=ON -P: every header is installed.
+file(GLOB_RECURSE headers RELATIVE ${HEADERS} ${HEADERS}/*.hpp)
+file(GLOB_RECURSE installed RELATIVE ${INSTALLED} ${INSTALLED}/*.hpp)
+if(NOT ONNX)
+  list(FILTER headers EXCLUDE REGEX "^foldnorm/onnx/")
+endif()
+if(NOT SAFETENSORS)
+  list(FILTER headers EXCLUDE REGEX "^foldnorm/safetensors/")
+endif()
+list(REMOVE_ITEM headers ${installed})
+if(headers)
+  message(FATAL_ERROR "not installed: ${headers}")
+endif()
