@@ -21,8 +21,8 @@ using Eigen::bfloat16;
 using Eigen::half;
 
 constexpr int lanes_of_float = width<float>;
-constexpr int explicit_bits(half) { return 10; }
-constexpr int explicit_bits(bfloat16) { return 7; }
+template <class Scalar>
+constexpr int explicit_bits = std::is_same_v<Scalar, half> ? 10 : 7;
 
 std::uint32_t bits(float value) { return std::bit_cast<std::uint32_t>(value); }
 template <class T>
@@ -126,7 +126,7 @@ TEMPLATE_TEST_CASE("half packs: each of the 65536 values is stored back as it wa
 
 TEMPLATE_TEST_CASE("half packs: stores round to nearest, ties to even, and overflow to infinity", "", half, bfloat16) {
   using T = TestType;
-  int const dropped = 23 - explicit_bits(T());
+  int const dropped = 23 - explicit_bits<T>;
   std::vector<float> values;
   // Around each value and each middle between two, normal or subnormal: one float below, at, and above.
   for (std::uint32_t i = 0; i < 0x7fff; ++i) {
