@@ -27,8 +27,9 @@ void* operator new(std::size_t size, std::nothrow_t const&) noexcept {  // else 
   ++foldnorm::laws::allocations;
   return std::malloc(size > 0 ? size : 1);
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+// Not inlined: g++ 12 would see free() of what it knows to come from operator new, and warn.
+__attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
+__attribute__((noinline)) void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace foldnorm::laws {
 
