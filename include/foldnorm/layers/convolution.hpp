@@ -31,7 +31,7 @@ struct Convolution {
       : Convolution(Matrix<Scalar>::Zero(checked_not_negative(out, "Convolution: out"),
                                          checked_not_negative(kernel, "Convolution: kernel") *
                                              checked_not_negative(in, "Convolution: in")),
-                    Vector<Scalar>::Zero(out), kernel, sequence_tokens) {}
+                    Vector<Scalar>::Zero(checked_not_negative(out, "Convolution: out")), kernel, sequence_tokens) {}
   // Throws std::invalid_argument for an even kernel, or one that does not divide the weight's columns; shape_error for
   // a bias of another size.
   Convolution(Matrix<Scalar> w, Vector<Scalar> b, Index kernel, Index sequence_tokens = 0)

@@ -21,7 +21,7 @@ struct Linear {
   // Zeros. Throws std::invalid_argument for a negative size.
   Linear(Index in, Index out)
       : Linear(Matrix<Scalar>::Zero(checked_not_negative(out, "Linear: out"), checked_not_negative(in, "Linear: in")),
-               Vector<Scalar>::Zero(out)) {}
+               Vector<Scalar>::Zero(checked_not_negative(out, "Linear: out"))) {}
   // Throws shape_error if the sizes disagree.
   Linear(Matrix<Scalar> w, Vector<Scalar> b) : weight(std::move(w)), bias(std::move(b)) { check("Linear"); }
 
