@@ -5,6 +5,7 @@
 // Weights are random: latency does not depend on training. Results are compared before anything is timed.
 #include "command_line.hpp"
 #include "end_to_end/comparison.hpp"
+#include "end_to_end/effort_options.hpp"
 #include "end_to_end/folds.hpp"
 #include "end_to_end/networks.hpp"
 
@@ -128,12 +129,7 @@ int main(int argument_count, char* arguments[]) {
   app.add_option("--placements", options.placements, "copies of a small network, each somewhere else in memory")
       ->capture_default_str()
       ->check(CLI::Range(1, 100));
-  app.add_option("--rounds", options.effort.rounds, "most rounds on each")
-      ->capture_default_str()
-      ->check(CLI::Range(9, 100'000));
-  app.add_option("--seconds", options.effort.seconds, "of these rounds, about")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  end_to_end::add_effort_options(app, options.effort);
   app.add_flag("--costs", options.costs, "print the table of costs that the estimates rest on");
   app.add_option("--seed", options.seed, "of weights and inputs")->capture_default_str();
   return run_command_line(app, argument_count, arguments, [&] {

@@ -5,6 +5,7 @@
 // Weights of the networks are random: latency does not depend on training. Outputs are compared before anything is
 // timed.
 #include "command_line.hpp"
+#include "end_to_end/effort_options.hpp"
 #include "end_to_end/folds.hpp"
 #include "end_to_end/networks.hpp"
 #include "end_to_end/onnx_subject.hpp"
@@ -182,12 +183,7 @@ int main(int argument_count, char* arguments[]) {
   app.add_option("--only", options.only, "networks whose name and tokens match this expression");
   app.add_option("--model", options.models, "ORIGINAL.onnx FOLDED.onnx, instead of the networks; any number of times");
   app.add_option("--threads", options.threads, "numbers of threads")->check(CLI::Range(1, 256));
-  app.add_option("--rounds", options.effort.rounds, "most rounds a network and placement")
-      ->capture_default_str()
-      ->check(CLI::Range(9, 100'000));
-  app.add_option("--seconds", options.effort.seconds, "of all rounds of a network and placement, about")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  end_to_end::add_effort_options(app, options.effort);
   app.add_option("--placements", options.placements, "sessions of each model, elsewhere in memory each time")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
