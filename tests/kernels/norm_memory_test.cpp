@@ -2,6 +2,7 @@
 // The norms on every kind of memory an Eigen object can stand for: the same bits as on a plain copy, and no other
 // element touched.
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 #include <stdexcept>
 #include <vector>
@@ -209,6 +210,22 @@ struct Tall {
   Matrix<float> all;
 };
 
+// A matrix whose columns adjoin, from `offset` values past the beginning of a cache's line on, and what lies around it.
+struct Shifted {
+  Shifted(Index n, Index m, Index offset) : n(n), m(m), all(Vector<float>::Constant(n * m + 64, -12345)) {
+    while (reinterpret_cast<std::uintptr_t>(all.data() + first) % 64 != 0) ++first;
+    first += offset;
+  }
+  Eigen::Map<Matrix<float>> columns() { return {all.data() + first, n, m}; }
+  bool is(Matrix<float> const& expected) {
+    bool const same = same_bits(columns(), expected);
+    columns().setConstant(-12345);
+    return same && (all.array() == -12345).all();
+  }
+  Index n, m, first = 1;
+  Vector<float> all;
+};
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("norms: every alignment gives the same bits and leaves the padding alone", "", FOLDNORM_ALL_NORMS) {
@@ -218,6 +235,30 @@ TEMPLATE_TEST_CASE("norms: every alignment gives the same bits and leaves the pa
 }
 
 // Outputs of 16 MiB and more go past the caches where they are not in place.
+TEMPLATE_TEST_CASE("norms: outputs too large for the caches are the same bits wherever they begin", "",
+                   laws::LayerNormOf<float>, laws::RMSNormOf<float>) {
+  for (Index n : {24, 200, 333, 768, 784, 2001, 9000}) {
+    Index const m = (Index{17} << 20) / 4 / n;
+    Matrix<float> x = normal<float>(n, m, 312, 1), dy = x.rowwise().reverse(), y = x, dx = dy;
+    for (Index j : {Index{0}, Index{5}, Index{6}, m - 1}) x.col(j) *= 1e-30f;  // not for the fast arithmetic
+    dy.col(9) *= 1e30f;
+    Vector<float> const gamma = normal<float>(n, 1, 313, 1, 0.3), beta = normal<float>(n, 1, 314);
+    NormStatistics<float> statistics;
+    y = x;
+    dx = dy;
+    TestType::forward(y, gamma, beta, 1e-5f, y, statistics);
+    TestType::backward(dx, x, gamma, statistics, dx, none, none);
+    for (Index offset : {0, 3, 4, 8}) {
+      INFO("n " << n << ", offset " << offset);
+      Shifted shifted(n, m, offset);
+      TestType::forward(x, gamma, beta, 1e-5f, shifted.columns());
+      CHECK(shifted.is(y));
+      TestType::backward(dy, x, gamma, statistics, shifted.columns(), none, none);
+      CHECK(shifted.is(dx));
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("norms: outputs too large for the caches are the same bits", "", laws::LayerNormOf<float>,
                    laws::RMSNormOf<float>) {
   for (Index n : {16, 333, 768, 769, 4096}) {

@@ -138,51 +138,38 @@ FOLDNORM_INLINE Pack<C> gradient_of_pack(Sample const& sample, BackwardWords<C> 
   return dx;
 }
 
-// dx of one sample, and its terms of dgamma and dbeta. dx may be dy or x where it is not streamed. `in_lines`: in packs
-// that cross no line of dx; beside GradientSums that would cost a tenth, since the two no longer share loads of gamma.
-template <class Norm, Sums kept, bool in_lines, class Sample, class Scalar>
+// dx of one sample, and its terms of dgamma and dbeta. dx may be dy or x.
+template <class Norm, Sums kept, class Sample, class Scalar>
 class WriteGradients {
  public:
   using C = Scalar;
-  using T = std::remove_pointer_t<decltype(Sample::dx)>;
   static constexpr int packs_at_once = 2;
   static constexpr int turns = 1;
 
   FOLDNORM_INLINE WriteGradients(Sample const& sample, BackwardWords<C> const& words, ParameterSums<C> const& sums,
-                                 Index n, Traffic traffic)
-      : sample_(sample), words_(words), sums_(sums), size_(n), traffic_(traffic) {
-    if constexpr (in_lines) lines_ = whole_lines(sample.dx, n);
-  }
-  Index size() const { return in_lines ? lines_.end - lines_.begin : size_; }
+                                 Index n)
+      : sample_(sample), words_(words), sums_(sums), size_(n) {}
+  Index size() const { return size_; }
 
-  FOLDNORM_INLINE void begin() {
-    if (lead() > 0) packs_one_by_one(0, lead());
-  }
+  FOLDNORM_INLINE void begin() {}
   FOLDNORM_INLINE void packs(Index i, Turn<0>) {
-    unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
-      Index const at = lead() + i + p * width<C>;
-      put<T, C>(sample_.dx + at, gradient(at, WholePack{}), traffic_);
-    });
+    unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA { write(i + p * width<C>, WholePack{}); });
   }
   FOLDNORM_INLINE void settle() {}
-  FOLDNORM_INLINE void finish(Index i) { packs_one_by_one(lead() + i, size_); }
+  FOLDNORM_INLINE void finish(Index i) {
+    remaining_packs<C>(i, size_, [&](Index at, auto part) FOLDNORM_INLINE_LAMBDA { write(at, part); });
+  }
 
  private:
-  Index lead() const { return in_lines ? lines_.begin : 0; }
-  FOLDNORM_INLINE void packs_one_by_one(Index i, Index end) {
-    remaining_packs<C>(
-        i, end, [&](Index at, auto part) FOLDNORM_INLINE_LAMBDA { part.store(sample_.dx + at, gradient(at, part)); });
-  }
   template <class Part>
-  FOLDNORM_INLINE Pack<C> gradient(Index i, Part part) const {
-    return gradient_of_pack<Norm, kept, C>(sample_, words_, sums_, i, part);
+  FOLDNORM_INLINE void write(Index i, Part part) const {
+    part.store(sample_.dx + i, gradient_of_pack<Norm, kept, C>(sample_, words_, sums_, i, part));
   }
+
   Sample sample_;
   BackwardWords<C> words_;
   ParameterSums<C> sums_;
   Index size_;
-  WholeLines lines_{};
-  Traffic traffic_;
 };
 
 }  // namespace foldnorm::detail

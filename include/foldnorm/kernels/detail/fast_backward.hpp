@@ -7,6 +7,7 @@
 
 #include <foldnorm/kernels/detail/backward_stages.hpp>
 #include <foldnorm/kernels/detail/exact_backward.hpp>
+#include <foldnorm/kernels/detail/line_buffer.hpp>
 
 #include <cmath>
 #include <type_traits>
@@ -32,16 +33,15 @@ FOLDNORM_INLINE bool means_in_range(Sample const& sample, Index n, C mean_g, C m
   return (size >= C(0x1p-60) && size <= C(0x1p60)) || (std::isfinite(size) && gradient_in_range(sample, n));
 }
 
-// The accurate way for sample j, among others that take the fast one.
-template <class Norm, class C, class Operands>
-__attribute__((noinline)) void write_gradients_exactly(Operands const& operands, Index j,
-                                                       ParameterSums<C> const& all_sums) {
-  ParameterSums<C> const sums = all_sums.from(operands.feature_of(j));
-  backward_exactly<Norm>(operands.sample(j), operands.norm_size, operands.statistics[j],
-                         [&](Index i, double dgamma, double dbeta) {
-                           sums.dgamma[i] = static_cast<C>(static_cast<double>(sums.dgamma[i]) + dgamma);
-                           sums.dbeta[i] = static_cast<C>(static_cast<double>(sums.dbeta[i]) + dbeta);
-                         });
+// The accurate way for a sample of n features, among others that take the fast one.
+template <class Norm, class C, class Sample>
+__attribute__((noinline)) void write_gradients_exactly(Sample const& sample, Index n,
+                                                       SampleStatistics const& statistics,
+                                                       ParameterSums<C> const& sums) {
+  backward_exactly<Norm>(sample, n, statistics, [&](Index i, double dgamma, double dbeta) {
+    sums.dgamma[i] = static_cast<C>(static_cast<double>(sums.dgamma[i]) + dgamma);
+    sums.dbeta[i] = static_cast<C>(static_cast<double>(sums.dbeta[i]) + dbeta);
+  });
 }
 
 template <class Norm, Sums kept, class Operands>
@@ -60,24 +60,23 @@ class FastBackward {
     Finished finished = finish(begin, summed(begin));
     Summed next{};
     if (begin + 1 < end) next = summed(begin + 1);
+    LineBuffer<T> buffer(traffic_ == Traffic::streamed && n_ <= LineBuffer<T>::capacity);
     for (Index j = begin; j < end; ++j) {
       Finished const current = finished;
       if (j + 1 < end) finished = finish(j + 1, next);
-      if (!current.fits) {
-        if (j + 2 < end) next = summed(j + 2);
-        write_gradients_exactly<Norm, C>(operands_, j, sums);
-      } else if (crosses_lines(j)) {
-        if (j + 2 < end) next = summed(j + 2);
-        auto stage = writing<true>(j, current, sums);
-        detail::run(stage);
-      } else if (j + 2 < end) {
-        next = summed_while_writing(j + 2, j, current, sums);
+      Sample sample = operands_.sample(j);
+      T* const dx = std::exchange(sample.dx, buffer.place(sample.dx));
+      ParameterSums<C> const sample_sums = sums.from(operands_.feature_of(j));
+      if (current.fits && j + 2 < end) {
+        next = summed_while_writing(j + 2, sample, current, sample_sums);
       } else {
-        auto stage = writing<false>(j, current, sums);
-        detail::run(stage);
+        if (j + 2 < end) next = summed(j + 2);
+        write(j, sample, current, sample_sums);
       }
+      buffer.send(dx, n_);
     }
-    if (traffic_ == Traffic::streamed) stream_fence();
+    buffer.finish();
+    if (buffer.used()) stream_fence();
   }
 
  private:
@@ -95,16 +94,8 @@ class FastBackward {
     Index const ahead = traffic_ == Traffic::streamed ? prefetch_bytes(traffic_) / static_cast<Index>(sizeof(T)) : 0;
     return GradientSums<Norm, Sample, C>(operands_.sample(j), words_of<C>(operands_.statistics[j]), n_, ahead);
   }
-  // Is sample j streamed, and would packs from its feature 0 on cross lines of dx?
-  bool crosses_lines(Index j) const {
-    if (!real_scalar<T> || traffic_ == Traffic::cached) return false;
-    WholeLines const lines = whole_lines(operands_.sample(j).dx, n_);
-    return lines.begin != 0 || lines.end != n_;
-  }
-  template <bool in_lines>
-  FOLDNORM_INLINE auto writing(Index j, Finished const& finished, ParameterSums<C> const& sums) const {
-    return WriteGradients<Norm, kept, in_lines, Sample, C>(operands_.sample(j), finished.words,
-                                                           sums.from(operands_.feature_of(j)), n_, traffic_);
+  FOLDNORM_INLINE auto writing(Sample const& sample, Finished const& finished, ParameterSums<C> const& sums) const {
+    return WriteGradients<Norm, kept, Sample, C>(sample, finished.words, sums, n_);
   }
 
   FOLDNORM_INLINE Summed summed(Index j) const {
@@ -112,12 +103,20 @@ class FastBackward {
     detail::run(stage);
     return {words_of<C>(operands_.statistics[j]), stage.g(), stage.g_xhat()};
   }
-  FOLDNORM_INLINE Summed summed_while_writing(Index next, Index j, Finished const& finished,
+  FOLDNORM_INLINE Summed summed_while_writing(Index next, Sample const& sample, Finished const& finished,
                                               ParameterSums<C> const& sums) const {
     auto first = summing(next);
-    auto second = writing<false>(j, finished, sums);
+    auto second = writing(sample, finished, sums);
     detail::run(first, second);
     return {words_of<C>(operands_.statistics[next]), first.g(), first.g_xhat()};
+  }
+  void write(Index j, Sample const& sample, Finished const& finished, ParameterSums<C> const& sums) const {
+    if (finished.fits) {
+      auto stage = writing(sample, finished, sums);
+      detail::run(stage);
+    } else {
+      write_gradients_exactly<Norm>(sample, n_, operands_.statistics[j], sums);
+    }
   }
 
   FOLDNORM_INLINE Finished finish(Index j, Summed const& s) const {

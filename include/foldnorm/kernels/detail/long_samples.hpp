@@ -8,12 +8,16 @@
 #pragma once
 
 #include <foldnorm/kernels/detail/exact_sample.hpp>
+#include <foldnorm/kernels/detail/line_buffer.hpp>
 #include <foldnorm/kernels/detail/unusual_sample.hpp>
+
+#include <utility>
 
 namespace foldnorm::detail {
 
 template <class Norm, class Operands>
 class LongSamples {
+  using T = typename Operands::T;
   using C = typename Operands::C;
 
  public:
@@ -25,16 +29,20 @@ class LongSamples {
     Finished finished = finish(begin, measure(begin));
     LaneSums<C> sums{};
     if (begin + 1 < end) sums = measure(begin + 1);
+    LineBuffer<T> buffer(traffic_ == Traffic::streamed && buffering_pays(operands_.sample(begin).y));
     for (Index j = begin; j < end; ++j) {
       Finished const current = finished;
       if (j + 1 < end) finished = finish(j + 1, sums);
+      Output const output = output_of(j, buffer);
       if (j + 2 < end && !current.rescued) {
-        sums = measure_and_write(j + 2, j, current);
+        sums = measure_and_write(j + 2, output, current);
       } else {
         if (j + 2 < end) sums = measure(j + 2);
-        write(j, current);
+        write(output, current);
       }
+      buffer.send(operands_.sample(j).y, n_);
     }
+    buffer.finish();
     if (traffic_ == Traffic::streamed) stream_fence();
   }
 
@@ -44,6 +52,23 @@ class LongSamples {
     bool rescued;
     SampleStatistics rescued_statistics;
   };
+
+  // Where packs cross lines, up to some 1500 floats: in longer samples the lines at both ends, stored (whole_lines),
+  // cost less than the way through a buffer.
+  bool buffering_pays(T const* y) const {
+    return packs_cross_lines(y, n_) && n_ * static_cast<Index>(sizeof(T)) <= Index{6} << 10;
+  }
+
+  // A sample whose y is where it is to be written.
+  struct Output {
+    decltype(std::declval<Operands const&>().sample(0)) sample;
+    Traffic traffic;
+  };
+  Output output_of(Index j, LineBuffer<T>& buffer) const {
+    auto sample = operands_.sample(j);
+    sample.y = buffer.place(sample.y);
+    return {sample, buffer.used() ? Traffic::cached : traffic_};
+  }
 
   // K: the mean of the sample's first pack, which is exact where all values are equal.
   template <bool fetches>
@@ -55,10 +80,10 @@ class LongSamples {
     }
     return Measure<Norm, std::remove_const_t<decltype(source)>, fetches>(source, shift, n_, traffic_);
   }
-  FOLDNORM_INLINE auto output(Index j, Finished const& finished) const {
-    auto const s = operands_.sample(j);
+  FOLDNORM_INLINE auto normalization(Output const& output, Finished const& finished) const {
+    auto const& s = output.sample;
     return Normalize<Norm, decltype(s.source), decltype(s.gamma), decltype(s.beta)>(
-        s.source, {finished.high, finished.offset, finished.rstd}, s.gamma, s.beta, s.y, n_, traffic_);
+        s.source, {finished.high, finished.offset, finished.rstd}, s.gamma, s.beta, s.y, n_, output.traffic);
   }
 
   FOLDNORM_INLINE LaneSums<C> measure(Index j) const {
@@ -66,17 +91,17 @@ class LongSamples {
     run(stage);
     return stage.sums();
   }
-  FOLDNORM_INLINE LaneSums<C> measure_and_write(Index next, Index j, Finished const& finished) const {
+  FOLDNORM_INLINE LaneSums<C> measure_and_write(Index next, Output const& output, Finished const& finished) const {
     auto first = measurement<true>(next);
-    auto second = output(j, finished);
+    auto second = normalization(output, finished);
     run(first, second);
     return first.sums();
   }
-  FOLDNORM_INLINE void write(Index j, Finished const& finished) const {
+  FOLDNORM_INLINE void write(Output const& output, Finished const& finished) const {
     if (finished.rescued) {
-      normalize_exactly(operands_.sample(j), n_, finished.rescued_statistics);
+      normalize_exactly(output.sample, n_, finished.rescued_statistics);
     } else {
-      auto stage = output(j, finished);
+      auto stage = normalization(output, finished);
       run(stage);
     }
   }

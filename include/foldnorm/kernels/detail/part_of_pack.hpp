@@ -74,23 +74,30 @@ FOLDNORM_INLINE void remaining_packs(Index i, Index n, Use use) {
   if (i < n) use(i, PartOfPack<C>::last(n - i));
 }
 
+// Do packs from feature 0 of a sample of n on cross lines of a cache (64 bytes), or its last pack another's end?
+template <class T>
+bool packs_cross_lines(T const* to, Index n) {
+  constexpr Index pack = width<Compute<T>> * static_cast<Index>(sizeof(T));
+  auto const address = static_cast<Index>(reinterpret_cast<std::uintptr_t>(to));
+  return address % pack != 0 || n * static_cast<Index>(sizeof(T)) % pack != 0;
+}
+
 // The features begin .. end - 1 of a sample of n, written to `to`, that are best written a pack at a time: all where
-// packs from feature 0 on cross no line of a cache (64 bytes), or T is converted (its parameters may be copies that
-// begin with feature 0); else those that fill lines.
+// packs cross no line, or T is converted (its parameters may be copies that begin with feature 0); else those that fill
+// lines.
 //
 // A pack that crosses from one line to the next is stored at half the speed or less: RMSNorm of 769 x 128 floats took
-// 1.3 times as long. A line that is partly streamed is far worse (2 times as long for the whole call), so that the
-// parts of a line at either end have a line of ordinary stores beside them, which theirs may overlap.
+// 1.3 times as long. A line that is partly streamed is far worse (line_buffer.hpp), so that the parts of a line at
+// either end have a line of ordinary stores beside them, which theirs may overlap.
 struct WholeLines {
   Index begin, end;
 };
 inline constexpr Index bytes_worth_lines = 20 * 64;  // of shorter samples too much is at the ends
 template <class T>
 WholeLines whole_lines(T const* to, Index n) {
-  constexpr Index size = sizeof(T), line = 64 / size, pack = width<Compute<T>> * size;
+  constexpr Index size = sizeof(T), line = 64 / size;
+  if (!real_scalar<T> || n * size < bytes_worth_lines || !packs_cross_lines(to, n)) return {0, n};
   auto const past = static_cast<Index>(reinterpret_cast<std::uintptr_t>(to) % 64);
-  bool const fits = past % pack == 0 && n * size % pack == 0;
-  if (fits || !real_scalar<T> || n * size < bytes_worth_lines) return {0, n};
   Index const begin = past == 0 ? 0 : 2 * line - past / size;
   Index const behind = (n - begin) % line;
   return {begin, behind == 0 ? n : n - behind - line};

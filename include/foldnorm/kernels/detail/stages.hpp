@@ -225,7 +225,9 @@ class Normalize {
   }
   // Features i .. end - 1; `last` is the pack that ends there, some of which may be written twice.
   FOLDNORM_INLINE void one_by_one(Index i, Index end, Pack<C> last) {
-    for (; i + width<C> <= end; i += width<C>) store(y_ + i, result(source_.again(i), i));
+    // A line must not be partly streamed and partly stored (line_buffer.hpp): packs that fit lines are all streamed.
+    Traffic const traffic = size() == size_ ? traffic_ : Traffic::cached;
+    for (; i + width<C> <= end; i += width<C>) put<T, C>(y_ + i, result(source_.again(i), i), traffic);
     if (i == end) return;
     if (end < width<C>) return few_features();
     store(y_ + end - width<C>, result(last, end - width<C>));
