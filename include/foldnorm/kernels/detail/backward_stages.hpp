@@ -138,8 +138,9 @@ FOLDNORM_INLINE Pack<C> gradient_of_pack(Sample const& sample, BackwardWords<C> 
   return dx;
 }
 
-// dx of one sample, and its terms of dgamma and dbeta. dx may be dy or x.
-template <class Norm, Sums kept, class Sample, class Scalar>
+// dx of one sample, and its terms of dgamma and dbeta. dx may be dy or x. `only_dx`: the sample has neither upstream
+// nor dr. Asked for each pack, in a full cache, that took 1.2 to 1.3 times as long.
+template <class Norm, Sums kept, bool only_dx, class Sample, class Scalar>
 class WriteGradients {
  public:
   using C = Scalar;
@@ -148,7 +149,9 @@ class WriteGradients {
 
   FOLDNORM_INLINE WriteGradients(Sample const& sample, BackwardWords<C> const& words, ParameterSums<C> const& sums,
                                  Index n)
-      : sample_(sample), words_(words), sums_(sums), size_(n) {}
+      : sample_(sample), words_(words), sums_(sums), size_(n) {
+    if constexpr (only_dx) sample_.upstream = sample_.dr = nullptr;
+  }
   Index size() const { return size_; }
 
   FOLDNORM_INLINE void begin() {}

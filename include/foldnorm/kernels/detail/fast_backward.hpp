@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// foldnorm/kernels/detail/fast_backward.hpp -- the fast backward over a range of columns, three samples in flight.
+// foldnorm/kernels/detail/fast_backward.hpp -- the fast backward over a range of columns, two samples in flight.
 //
-// As in the forward: sample j is written while j + 2 is summed; meanwhile j + 1 is finished. What the fast arithmetic
-// does not fit is computed the accurate way.
+// Sample j is written while j + 1 is summed. A third, as in the forward, would gain less than its x and dy cost: 1024
+// features of all that is read and written fill a nearest cache of 32 KiB. What the fast arithmetic does not fit is
+// computed the accurate way.
 #pragma once
 
 #include <foldnorm/kernels/detail/backward_stages.hpp>
@@ -57,21 +58,33 @@ class FastBackward {
   // Samples begin .. end - 1; adds to `sums`, which are of all features.
   void run(Index begin, Index end, ParameterSums<C> const& sums) const {
     if (begin == end) return;
-    Finished finished = finish(begin, summed(begin));
-    Summed next{};
-    if (begin + 1 < end) next = summed(begin + 1);
+    if (operands_.upstream.data || operands_.dr.data) {
+      run_samples<false>(begin, end, sums);
+    } else {
+      run_samples<true>(begin, end, sums);
+    }
+  }
+
+ private:
+  struct Finished {
+    BackwardWords<C> words;
+    bool fits;
+  };
+
+  template <bool only_dx>
+  void run_samples(Index begin, Index end, ParameterSums<C> const& sums) const {
     LineBuffer<T> buffer(traffic_ == Traffic::streamed && n_ <= LineBuffer<T>::capacity);
+    Finished finished = summed(begin);
     for (Index j = begin; j < end; ++j) {
       Finished const current = finished;
-      if (j + 1 < end) finished = finish(j + 1, next);
       Sample sample = operands_.sample(j);
       T* const dx = std::exchange(sample.dx, buffer.place(sample.dx));
       ParameterSums<C> const sample_sums = sums.from(operands_.feature_of(j));
-      if (current.fits && j + 2 < end) {
-        next = summed_while_writing(j + 2, sample, current, sample_sums);
+      if (current.fits && j + 1 < end) {
+        finished = summed_while_writing<only_dx>(j + 1, sample, current, sample_sums);
       } else {
-        if (j + 2 < end) next = summed(j + 2);
-        write(j, sample, current, sample_sums);
+        if (j + 1 < end) finished = summed(j + 1);
+        write<only_dx>(j, sample, current, sample_sums);
       }
       buffer.send(dx, n_);
     }
@@ -79,49 +92,44 @@ class FastBackward {
     if (buffer.used()) stream_fence();
   }
 
- private:
-  struct Summed {
-    SampleWords<C> words;
-    Pack<C> g, g_xhat;
-  };
-  struct Finished {
-    BackwardWords<C> words;
-    bool fits;
-  };
-
   FOLDNORM_INLINE auto summing(Index j) const {
     // In cache two inputs and three outputs fill the ways of a set without being fetched early.
     Index const ahead = traffic_ == Traffic::streamed ? prefetch_bytes(traffic_) / static_cast<Index>(sizeof(T)) : 0;
     return GradientSums<Norm, Sample, C>(operands_.sample(j), words_of<C>(operands_.statistics[j]), n_, ahead);
   }
+  template <bool only_dx>
   FOLDNORM_INLINE auto writing(Sample const& sample, Finished const& finished, ParameterSums<C> const& sums) const {
-    return WriteGradients<Norm, kept, Sample, C>(sample, finished.words, sums, n_);
+    return WriteGradients<Norm, kept, only_dx, Sample, C>(sample, finished.words, sums, n_);
   }
 
-  FOLDNORM_INLINE Summed summed(Index j) const {
+  FOLDNORM_INLINE Finished summed(Index j) const {
     auto stage = summing(j);
     detail::run(stage);
-    return {words_of<C>(operands_.statistics[j]), stage.g(), stage.g_xhat()};
+    return finish(j, stage);
   }
-  FOLDNORM_INLINE Summed summed_while_writing(Index next, Sample const& sample, Finished const& finished,
-                                              ParameterSums<C> const& sums) const {
+  template <bool only_dx>
+  FOLDNORM_INLINE Finished summed_while_writing(Index next, Sample const& sample, Finished const& finished,
+                                                ParameterSums<C> const& sums) const {
     auto first = summing(next);
-    auto second = writing(sample, finished, sums);
+    auto second = writing<only_dx>(sample, finished, sums);
     detail::run(first, second);
-    return {words_of<C>(operands_.statistics[next]), first.g(), first.g_xhat()};
+    return finish(next, first);
   }
+  template <bool only_dx>
   void write(Index j, Sample const& sample, Finished const& finished, ParameterSums<C> const& sums) const {
     if (finished.fits) {
-      auto stage = writing(sample, finished, sums);
+      auto stage = writing<only_dx>(sample, finished, sums);
       detail::run(stage);
     } else {
       write_gradients_exactly<Norm>(sample, n_, operands_.statistics[j], sums);
     }
   }
 
-  FOLDNORM_INLINE Finished finish(Index j, Summed const& s) const {
+  template <class Summing>
+  FOLDNORM_INLINE Finished finish(Index j, Summing const& sums) const {
     Pack<C> const inverse_n = broadcast(1 / static_cast<C>(n_));
-    BackwardWords<C> const words{s.words, -s.g * inverse_n, s.g_xhat * inverse_n};
+    BackwardWords<C> const words{words_of<C>(operands_.statistics[j]), -sums.g() * inverse_n,
+                                 sums.g_xhat() * inverse_n};
     bool const fits = fits_fast_backward(operands_.statistics[j]) &&
                       means_in_range<C>(operands_.sample(j), n_, words.minus_mean_g[0], words.mean_g_xhat[0]);
     return {words, fits};

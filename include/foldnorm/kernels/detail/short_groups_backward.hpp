@@ -212,9 +212,9 @@ class ShortGroupsBackward {
       if (fits(i)) {
         auto const own = [lane = lane_of(i)](Pack<C> p) { return broadcast(static_cast<C>(p[lane])); };
         SampleWords<C> const forward{own(w.forward.high), own(w.forward.offset), own(w.forward.rstd)};
-        WriteGradients<Norm, Sums::both, Sample, C> stage(operands_.sample(number),
-                                                          {forward, own(w.minus_mean_g), own(w.mean_g_xhat)},
-                                                          sums.from(operands_.feature_of(number)), d());
+        WriteGradients<Norm, Sums::both, false, Sample, C> stage(operands_.sample(number),
+                                                                 {forward, own(w.minus_mean_g), own(w.mean_g_xhat)},
+                                                                 sums.from(operands_.feature_of(number)), d());
         detail::run(stage);
       } else {
         write_gradients_exactly<Norm>(operands_.sample(number), d(), operands_.statistics[number],
