@@ -212,7 +212,8 @@ struct Tall {
 
 // A matrix whose columns adjoin, from `offset` values past the beginning of a cache's line on, and what lies around it.
 struct Shifted {
-  Shifted(Index n, Index m, Index offset) : n(n), m(m), all(Vector<float>::Constant(n * m + 64, -12345)) {
+  Shifted(Index features, Index samples, Index offset)
+      : n(features), m(samples), all(Vector<float>::Constant(n * m + 64, -12345)) {
     while (reinterpret_cast<std::uintptr_t>(all.data() + first) % 64 != 0) ++first;
     first += offset;
   }

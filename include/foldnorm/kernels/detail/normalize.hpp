@@ -60,6 +60,9 @@ void normalize_samples(Operands const& operands, Traffic traffic, Index begin, I
       constexpr int d = shortest << power;
       if (operands.norm_size == d) ShortGroups<Norm, d, Operands>(operands, traffic).normalize(begin, end);
     });
+    if (!std::has_single_bit(static_cast<std::size_t>(operands.norm_size))) {
+      ShortGroups<Norm, any_size, Operands>(operands, traffic).normalize(begin, end);
+    }
   } else {
     normalize_long_samples<Norm>(operands, traffic, begin, end);
   }

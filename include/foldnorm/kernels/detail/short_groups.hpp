@@ -3,7 +3,7 @@
 //
 // The sums of a block are reduced together, so that every sample has one lane, and square root and division are done
 // once for all; then each sample's words are spread over its packs. norm_size d is a power of two known at compile
-// time:
+// time, or any multiple of width:
 //
 //   d >= width:  one sample is d / width packs, a run;       a block is `width` runs
 //   d <  width:  one pack holds width / d samples, a run;    a block is d runs
@@ -27,8 +27,10 @@ inline constexpr int longest_short_group = 8 * width<C>;
 
 template <class C>
 bool is_short_group(Index norm_size) {
-  return norm_size >= 2 && norm_size <= longest_short_group<C> && (norm_size & (norm_size - 1)) == 0;
+  if (norm_size % width<C> == 0) return norm_size <= longest_short_group<C>;
+  return norm_size >= 2 && norm_size < width<C> && (norm_size & (norm_size - 1)) == 0;
 }
+inline constexpr int any_size = 0;  // a multiple of width, known when running
 
 // The lane in which sample i of a block has its sums, when the block's packs are `runs` runs.
 template <class C, int runs>
@@ -37,16 +39,15 @@ constexpr int lane_of_sample(int i) {
   return i % samples_per_run * runs + i / samples_per_run;
 }
 
-template <class Norm, int d, class Operands>
+template <class Norm, int fixed_size, class Operands>
 class ShortGroups {
   using T = typename Operands::T;
   using C = typename Operands::C;
-  static constexpr int samples = width<C>;                 // of a block
-  static constexpr int runs = std::min(d, width<C>);       // of a block
-  static constexpr int packs = std::max(1, d / width<C>);  // of a run
+  static constexpr int samples = width<C>;                                                         // of a block
+  static constexpr int runs = fixed_size == any_size ? width<C> : std::min(fixed_size, width<C>);  // of a block
   static constexpr int samples_per_run = samples / runs;
   static constexpr bool grouped = Operands::grouped;
-  static_assert(grouped || d >= width<C>);
+  static_assert(grouped || samples_per_run == 1);
 
  public:
   ShortGroups(Operands const& operands, Traffic traffic) : operands_(operands), traffic_(traffic) {}
@@ -70,21 +71,35 @@ class ShortGroups {
 
  private:
   static constexpr int lane_of(int sample) { return lane_of_sample<C, runs>(sample); }
+  FOLDNORM_INLINE Index d() const { return fixed_size == any_size ? operands_.norm_size : fixed_size; }
   // Where a block lies: its first sample, and that sample's column and feature.
   struct Place {
     Index number, column, feature;
-
-    FOLDNORM_INLINE Place block(Index b) const {  // b blocks on, in the same column or in the columns behind
-      Index const step = b * samples;
-      return grouped ? Place{number + step, column, feature + step * d} : Place{number + step, column + step, feature};
-    }
-    // Run r of the block, in one of the operands. (Callers hold copies of these: members may change with every store to
-    // y, for all that a compiler knows.)
-    template <class Any>
-    FOLDNORM_INLINE auto run(Any const& columns, int r) const {
-      return grouped ? columns.at(column, feature + r * samples_per_run * d) : columns.at(column, feature, r);
-    }
   };
+  Place place_of(Index first) const { return {first, operands_.column_of(first), operands_.feature_of(first)}; }
+  FOLDNORM_INLINE Place place_of(Place const& first, Index block) const {  // of one as many blocks on
+    Index const step = block * samples;
+    return grouped ? Place{first.number + step, first.column, first.feature + step * d()}
+                   : Place{first.number + step, first.column + step, first.feature};
+  }
+  // Run r of a block, in one of the operands. (Callers hold copies of these: members may change with every store to y,
+  // for all that a compiler knows.)
+  template <class Any>
+  FOLDNORM_INLINE auto run(Any const& columns, Place const& place, int r) const {
+    return grouped ? columns.at(place.column, place.feature + r * samples_per_run * d())
+                   : columns.at(place.column, place.feature, r);
+  }
+
+  // Calls body(i) for the first feature i of every pack of a run.
+  FOLDNORM_INLINE void for_packs(auto body) const {
+    if constexpr (fixed_size == any_size) {
+      Index const n = d();
+      for (Index i = 0; i < n; i += width<C>) body(i);
+    } else {
+      unrolled<std::max(1, fixed_size / width<C>)>(
+          [&](auto p) FOLDNORM_INLINE_LAMBDA { body(std::integral_constant<Index, p * width<C>>{}); });
+    }
+  }
 
   using AllRuns = std::integral_constant<int, runs>;
 
@@ -116,16 +131,16 @@ class ShortGroups {
   // sums and b + 3 its shifts.
   template <Traffic traffic>
   void blocks_in_flight(Index first, Index blocks) const {
-    Place const place{first, operands_.column_of(first), operands_.feature_of(first)};
+    Place const place = place_of(first);
     Pack<C> shift{};
     LaneSums<C> sums{};
     FastStatistics<Pack<C>> found{};
     for (Index b = -3; b < blocks; ++b) {
       FastStatistics<Pack<C>> const written = found;
-      if (b >= -1) found = lane_statistics<Norm, C>(sums, static_cast<C>(d), operands_.eps);
-      if (b >= -2 && b + 2 < blocks) sums = measured<traffic>(place.block(b + 2), shift, AllRuns{});
-      if (b + 3 < blocks) shift = shifts(place.block(b + 3), AllRuns{});
-      if (b >= 0) write<traffic>(place.block(b), written, AllRuns{});
+      if (b >= -1) found = lane_statistics<Norm, C>(sums, static_cast<C>(d()), operands_.eps);
+      if (b >= -2 && b + 2 < blocks) sums = measured<traffic>(place_of(place, b + 2), shift, AllRuns{});
+      if (b + 3 < blocks) shift = shifts(place_of(place, b + 3), AllRuns{});
+      if (b >= 0) write<traffic>(place_of(place, b), written, AllRuns{});
     }
   }
 
@@ -135,14 +150,14 @@ class ShortGroups {
     if constexpr (!Norm::subtracts_mean) return Pack<C>{};
     auto const source = operands_.source;
     Pack<C> heads[runs];
-    for_runs(count, [&](auto r) FOLDNORM_INLINE_LAMBDA { heads[r] = place.run(source, r).first(0); });
+    for_runs(count, [&](auto r) FOLDNORM_INLINE_LAMBDA { heads[r] = run(source, place, r).first(0); });
     return segments(heads, count) * (C(1) / runs);
   }
 
-  static FOLDNORM_INLINE void fetch_ahead(auto const& source) {
+  FOLDNORM_INLINE void fetch_ahead(auto const& source) const {
     constexpr Index line = std::max<Index>(width<C>, 64 / static_cast<Index>(sizeof(T)));
     constexpr Index ahead = prefetch_bytes(Traffic::streamed) / static_cast<Index>(sizeof(T));
-    for (Index i = 0; i < packs * width<C>; i += line) source.expect(i + ahead);
+    for (Index i = 0; i < std::max<Index>(d(), width<C>); i += line) source.expect(i + ahead);
   }
 
   template <Traffic traffic, class Count>
@@ -151,16 +166,19 @@ class ShortGroups {
     Spread<C, runs> const shift_of(shift);
     Pack<C> sum[runs], squares[runs];
     for_runs(count, [&](auto r) FOLDNORM_INLINE_LAMBDA {
-      auto const source = place.run(all, r);
+      auto const source = run(all, place, r);
       if constexpr (traffic == Traffic::streamed) fetch_ahead(source);  // from a cache it gains nothing, and costs 4 %
       Pack<C> const k = shift_of.lane(r);
-      unrolled<packs>([&](auto p) FOLDNORM_INLINE_LAMBDA {
-        Pack<C> const x = source.first(p * width<C>);
-        source.keep(p * width<C>, x);
+      Pack<C> run_sum{}, run_squares{};
+      for_packs([&](auto i) FOLDNORM_INLINE_LAMBDA {
+        Pack<C> const x = source.first(i);
+        source.keep(i, x);
         Pack<C> const s = Norm::subtracts_mean ? x - k : x;
-        if constexpr (Norm::subtracts_mean) sum[r] = p == 0 ? s : sum[r] + s;
-        squares[r] = multiply_add(s, s, p == 0 ? Pack<C>{} : squares[r]);  // s * s, which no compiler may contract
+        if constexpr (Norm::subtracts_mean) run_sum = i == 0 ? s : run_sum + s;
+        run_squares = multiply_add(s, s, run_squares);  // from 0 on: s * s, which no compiler may contract
       });
+      sum[r] = run_sum;
+      squares[r] = run_squares;
     });
     LaneSums<C> sums{shift, Pack<C>{}, segments(squares, count)};
     if constexpr (Norm::subtracts_mean) sums.sum = segments(sum, count);
@@ -181,13 +199,12 @@ class ShortGroups {
     auto const ys = operands_.y;
     Spread<C, runs> const high(found.mean_high), offset(-found.mean_low * found.rstd), rstd(found.rstd);
     for_runs(count, [&](auto r) FOLDNORM_INLINE_LAMBDA {
-      auto const source = place.run(sources, r);
-      auto const gamma = place.run(gammas, r);
-      auto const beta = place.run(betas, r);
-      T* const y = place.run(ys, r);
+      auto const source = run(sources, place, r);
+      auto const gamma = run(gammas, place, r);
+      auto const beta = run(betas, place, r);
+      T* const y = run(ys, place, r);
       SampleWords<C> const words{high.lane(r), offset.lane(r), rstd.lane(r)};
-      unrolled<packs>([&](auto p) FOLDNORM_INLINE_LAMBDA {
-        constexpr Index i = p * width<C>;
+      for_packs([&](auto i) FOLDNORM_INLINE_LAMBDA {
         Pack<C> const xhat = normalized<Norm, C>(source.again(i), words);
         Pack<C> const value = gain_and_shift<C>(xhat, gamma, beta, i);
         put<T, C>(y + i, value, traffic);
@@ -207,32 +224,32 @@ class ShortGroups {
       auto const s = operands_.sample(first + i);
       int const lane = lane_of(i);
       UnusualSample<C> own = in_words<C>(one_lane(found, lane));
-      if (!usable[lane]) own = look_closer<Norm, C>(s.source.settled(), found.mean_high[lane], d, operands_.eps);
+      if (!usable[lane]) own = look_closer<Norm, C>(s.source.settled(), found.mean_high[lane], d(), operands_.eps);
       if (operands_.statistics) operands_.statistics[first + i] = own.statistics;
       if (own.rescued) {
-        normalize_exactly(s, d, own.statistics);
+        normalize_exactly(s, d(), own.statistics);
       } else {
         Normalize<Norm, decltype(s.source), decltype(s.gamma), decltype(s.beta)> stage(
             s.source, {broadcast(own.high), broadcast(-own.low * own.rstd), broadcast(own.rstd)}, s.gamma, s.beta, s.y,
-            d);
+            d());
         detail::run(stage);
       }
     }
   }
 
-  // A block that is not full: columns where they are, groups (a run may hold several) on a full block's copy, in which
-  // the last of them is repeated.
+  // A block that is not full: its runs where they are; where a run holds several groups, on a full block's copy, in
+  // which the last of them is repeated.
   __attribute__((noinline)) void partial_block(Index first, int count) const {
-    if constexpr (grouped) {
-      StagedBlock<Operands, d, samples> stage(operands_, first, count);
+    if constexpr (samples_per_run > 1) {
+      StagedBlock<Operands, fixed_size, samples> stage(operands_, first, count);
       Operands const copies = stage.copy_in();
       ShortGroups(copies, Traffic::cached).whole_blocks(0, 1);
       stage.copy_out();
     } else {
-      Place const place{first, operands_.column_of(first), operands_.feature_of(first)};
+      Place const place = place_of(first);
       Pack<C> const shift = shifts(place, count);
       LaneSums<C> const sums = measured<Traffic::cached>(place, shift, count);
-      write<Traffic::cached>(place, lane_statistics<Norm, C>(sums, static_cast<C>(d), operands_.eps), count);
+      write<Traffic::cached>(place, lane_statistics<Norm, C>(sums, static_cast<C>(d()), operands_.eps), count);
     }
   }
 

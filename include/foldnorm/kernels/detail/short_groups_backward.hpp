@@ -21,10 +21,8 @@
 
 namespace foldnorm::detail {
 
-// Any multiple of packs. A loop over runs then takes the place of code for each, slower for few packs and much less.
-inline constexpr int any_size = 0;
-
-// fixed_size: norm_size, where it is known at compile time.
+// fixed_size: norm_size, where it is known at compile time. With any_size a loop over runs takes the place of code for
+// each, slower for few packs and much less.
 template <class Norm, int fixed_size, class Operands>
 class ShortGroupsBackward {
   using T = typename Operands::T;
