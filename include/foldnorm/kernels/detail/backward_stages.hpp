@@ -139,7 +139,7 @@ FOLDNORM_INLINE Pack<C> gradient_of_pack(Sample const& sample, BackwardWords<C> 
 }
 
 // dx of one sample, and its terms of dgamma and dbeta. dx may be dy or x. `only_dx`: the sample has neither upstream
-// nor dr. Asked for each pack, in a full cache, that took 1.2 to 1.3 times as long.
+// nor dr. Asked at each pack, that took 1.2 to 1.3 times as long in cache.
 template <class Norm, Sums kept, bool only_dx, class Sample, class Scalar>
 class WriteGradients {
  public:

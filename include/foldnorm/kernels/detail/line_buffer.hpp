@@ -7,18 +7,11 @@
 // within a line, and sent from here; what its last line lacks comes from the next sample where that adjoins it.
 #pragma once
 
-#include <foldnorm/core/pack.hpp>
+#include <foldnorm/kernels/detail/part_of_pack.hpp>
 
 #include <algorithm>
-#include <cstdint>
 
 namespace foldnorm::detail {
-
-// Values of T past the beginning of a line.
-template <class T>
-Index past_line(T const* address) {
-  return static_cast<Index>(reinterpret_cast<std::uintptr_t>(address) % 64 / sizeof(T));
-}
 
 template <storage_scalar T>
 class LineBuffer {

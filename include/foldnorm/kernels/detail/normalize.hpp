@@ -26,8 +26,8 @@ namespace foldnorm::detail {
 // reads them next would find only their end there.
 inline constexpr Index streaming_bytes = Index{16} << 20;
 
-// Where every sample begins at a pack's boundary; long samples anywhere (whole_lines). `short_samples`: written in
-// blocks.
+// Where every sample begins at a pack's boundary; long samples anywhere (whole_lines, line_buffer.hpp).
+// `short_samples`: written in blocks.
 template <class T>
 bool streamable(Columns<T> const& y, Index norm_size, bool short_samples) {
   auto const address = static_cast<Index>(reinterpret_cast<std::uintptr_t>(y.data));

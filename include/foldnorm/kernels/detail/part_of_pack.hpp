@@ -74,7 +74,13 @@ FOLDNORM_INLINE void remaining_packs(Index i, Index n, Use use) {
   if (i < n) use(i, PartOfPack<C>::last(n - i));
 }
 
-// Do packs from feature 0 of a sample of n on cross lines of a cache (64 bytes), or its last pack another's end?
+// Values of T between the beginning of a cache's line (64 bytes) and an address in it.
+template <class T>
+Index past_line(T const* address) {
+  return static_cast<Index>(reinterpret_cast<std::uintptr_t>(address) % 64 / sizeof(T));
+}
+
+// Would the packs of a sample of n, from feature 0 on, cross lines, or the last of them not be whole?
 template <class T>
 bool packs_cross_lines(T const* to, Index n) {
   constexpr Index pack = width<Compute<T>> * static_cast<Index>(sizeof(T));
@@ -97,8 +103,7 @@ template <class T>
 WholeLines whole_lines(T const* to, Index n) {
   constexpr Index size = sizeof(T), line = 64 / size;
   if (!real_scalar<T> || n * size < bytes_worth_lines || !packs_cross_lines(to, n)) return {0, n};
-  auto const past = static_cast<Index>(reinterpret_cast<std::uintptr_t>(to) % 64);
-  Index const begin = past == 0 ? 0 : 2 * line - past / size;
+  Index const begin = past_line(to) == 0 ? 0 : 2 * line - past_line(to);
   Index const behind = (n - begin) % line;
   return {begin, behind == 0 ? n : n - behind - line};
 }
