@@ -37,8 +37,8 @@ set(code_folder ${CMAKE_CURRENT_BINARY_DIR}/docs_code)
 file(MAKE_DIRECTORY ${code_folder})
 
 # One executable, which is told the page whose program it shall run.
-add_executable(docs_programs ${code_folder}/main.cpp $<TARGET_OBJECTS:foldnorm_graph_instances>
-               $<TARGET_OBJECTS:foldnorm_layers_instances> $<TARGET_OBJECTS:foldnorm_whitening_instances>)
+add_executable(docs_programs ${code_folder}/main.cpp)
+target_link_libraries(docs_programs PRIVATE foldnorm_test_instances)
 set(declarations "")
 set(calls "")
 foreach(page ${programs})

@@ -18,6 +18,8 @@ if(TARGET foldnorm::onnx)
   target_link_libraries(write_onnx_models PRIVATE foldnorm_dev foldnorm::onnx)
   add_test(NAME examples/fold_onnx COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/examples/fold_onnx_test.sh $<TARGET_FILE:fold_onnx>
            $<TARGET_FILE:write_onnx_models> ${FOLDNORM_ONNX_TEST_MODEL})
+  set_tests_properties(examples/fold_onnx PROPERTIES
+    ENVIRONMENT LSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/leaks.txt:print_suppressions=0)
 endif()
 # The first python3 that has numpy: another one than Debian's may come first.
 function(has_numpy result python)

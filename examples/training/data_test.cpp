@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // training/data_test.cpp -- IDX files, good and damaged, and the images made from them.
-#include "../../tests/catch.hpp"
+#include "catch.hpp"
 
 #include <zlib.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // training/gradients_test.cpp -- every layer and model against central differences and the layer graph, in
 // double.
-#include "../../tests/catch.hpp"
-#include "../../tests/graph/instances.hpp"
+#include "catch.hpp"
+#include "graph/instances.hpp"
 
 #include <foldnorm/graph/evaluate.hpp>
 

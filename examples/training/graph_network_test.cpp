@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // training/graph_network_test.cpp -- networks from layer graphs: against the reference interpreter, against central
 // differences, with dropout and stochastic depth, and trained with centered weights.
-#include "../../tests/catch.hpp"
-#include "../../tests/graph/instances.hpp"
+#include "catch.hpp"
+#include "graph/instances.hpp"
 
 #include <foldnorm/graph/evaluate.hpp>
 

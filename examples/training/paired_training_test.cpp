@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // training/paired_training_test.cpp -- training with centered weights and RMSNorm follows LayerNorm's exactly where the
 // analysis says that it does, and only there.
-#include "../../tests/catch.hpp"
+#include "catch.hpp"
 
 #include "training/model_testing.hpp"
 #include "training/networks.hpp"

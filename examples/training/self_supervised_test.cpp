@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // training/self_supervised_test.cpp -- views, the training on them, and the judges of what it learnt.
-#include "../../tests/catch.hpp"
+#include "catch.hpp"
 
 #include "training/augmentation.hpp"
 #include "training/embedding_measures.hpp"

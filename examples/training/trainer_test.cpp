@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // training/trainer_test.cpp -- optimizers, schedule and the training loop.
-#include "../../tests/catch.hpp"
+#include "catch.hpp"
 
 #include "training/mlp.hpp"
 #include "training/optimizer.hpp"

@@ -6,6 +6,8 @@
 
 #include <vector>
 
+#include "laws/instances.hpp"
+
 namespace foldnorm {
 
 #ifndef FOLDNORM_TEST_FILE_ALONE

@@ -4,6 +4,8 @@
 
 #include <foldnorm/layers/sequential.hpp>
 
+#include "laws/instances.hpp"
+
 namespace foldnorm {
 
 #ifndef FOLDNORM_TEST_FILE_ALONE
