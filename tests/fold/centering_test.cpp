@@ -5,6 +5,7 @@
 #include <foldnorm/kernels/rms_norm.hpp>
 
 #include "catch.hpp"
+#include "laws/instances.hpp"
 
 #include <algorithm>
 #include <array>
