@@ -480,7 +480,7 @@ long check_graphs(std::uint64_t first_seed, long graphs, Tally& tally, std::ostr
 TEST_CASE("random graphs: no fold changes what a graph computes, in any mode, and every report keeps its promises") {
   Tally tally;
   std::ostringstream failures;
-  long const failed = check_graphs(1, 10000, tally, failures);
+  long const failed = check_graphs(1, 20000, tally, failures);
   WARN(printed(tally));
   INFO(failures.str());
   CHECK(failed == 0);
