@@ -18,16 +18,18 @@ inline std::size_t allocations = 0;
 #define eigen_assert(condition) ((condition) ? void() : void(++foldnorm::laws::allocations))
 #include <Eigen/Core>
 
-void* operator new(std::size_t size) {
+// Not inlined: g++ 12 would see free() of what it knows to come from operator new, or delete of what it sees to come
+// from malloc(), and warn.
+__attribute__((noinline)) void* operator new(std::size_t size) {
   ++foldnorm::laws::allocations;
   if (void* memory = std::malloc(size > 0 ? size : 1)) return memory;
   throw std::bad_alloc();
 }
-void* operator new(std::size_t size, std::nothrow_t const&) noexcept {  // else a sanitizer brings its own
+// Else a sanitizer brings its own.
+__attribute__((noinline)) void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
   ++foldnorm::laws::allocations;
   return std::malloc(size > 0 ? size : 1);
 }
-// Not inlined: g++ 12 would see free() of what it knows to come from operator new, and warn.
 __attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
 __attribute__((noinline)) void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
