@@ -7,6 +7,7 @@
 #include "training/linear_probe.hpp"
 #include "training/view_losses.hpp"
 #include "training/view_trainer.hpp"
+#include "whitening/instances.hpp"
 
 #include <array>
 #include <random>

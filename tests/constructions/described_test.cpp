@@ -18,6 +18,7 @@
 #include "catch.hpp"
 #include "graph/instances.hpp"
 #include "layers/instances.hpp"
+#include "whitening/instances.hpp"
 
 namespace {
 

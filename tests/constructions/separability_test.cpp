@@ -9,6 +9,7 @@
 #include "catch.hpp"
 #include "constructions/labelled_samples.hpp"
 #include "layers/instances.hpp"
+#include "whitening/instances.hpp"
 
 namespace {
 
@@ -77,7 +78,8 @@ TEST_CASE("lssr: for two classes it is 1 - (n1 n2 / n) (m1 - m2)^T S_t^+ (m1 - m
     Matrix<double> const centered = data.x.colwise() - data.x.rowwise().mean().eval();
     // The minimum-norm solution on the three independent features.
     Matrix<double> const top = centered.topRows(3);
-    Vector<double> const solved = (top * top.transpose()).inverse() * between.head(3);
+    Eigen::Matrix3d const scatter = top * top.transpose();
+    Vector<double> const solved = scatter.inverse() * between.head(3);
     double const expected = 1 - counts[0] * counts[1] / 30 * between.head(3).dot(solved);
     CHECK(lssr(data.x, data.labels) == Approx(expected).epsilon(1e-10));
   }

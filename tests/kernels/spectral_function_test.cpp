@@ -6,6 +6,7 @@
 
 #include "catch.hpp"
 #include "kernels/spectra.hpp"
+#include "whitening/instances.hpp"
 
 namespace {
 

@@ -14,6 +14,7 @@
 #include "catch.hpp"
 #include "laws/inputs.hpp"
 #include "layers/instances.hpp"
+#include "whitening/instances.hpp"
 
 namespace {
 
@@ -79,8 +80,9 @@ TEST_CASE("PLN: a group's Jacobian has the eigenvalues 0, eps / s^3 and d - 2 ti
     expected[0] = 0;
     expected[1] = eps / (s * s * s);
     std::sort(expected.begin(), expected.end());
+    Matrix<double> const block = j.topLeftCorner(d, d);
     Vector<double> const found =
-        Eigen::SelfAdjointEigenSolver<Matrix<double>>(j.topLeftCorner(d, d), Eigen::EigenvaluesOnly).eigenvalues();
+        Eigen::SelfAdjointEigenSolver<Matrix<double>>(block, Eigen::EigenvaluesOnly).eigenvalues();
     CAPTURE(eps);
     CHECK((found - expected).cwiseAbs().maxCoeff() <= 1e-14);
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// tests/whitening/instances.hpp -- the whitening layers that tests use, compiled once: each takes some ten seconds.
+// tests/whitening/instances.hpp -- the whitening layers that tests use, compiled once: each takes some ten seconds, and
+// so does Eigen's eigenvalue solver.
 #pragma once
 
 #include <foldnorm/whitening/cholesky.hpp>
@@ -7,6 +8,15 @@
 #include <foldnorm/whitening/pca.hpp>
 #include <foldnorm/whitening/spectral_transformation.hpp>
 #include <foldnorm/whitening/zca.hpp>
+
+#ifndef FOLDNORM_TEST_FILE_ALONE
+namespace Eigen {
+extern template SelfAdjointEigenSolver<MatrixXf>& SelfAdjointEigenSolver<MatrixXf>::compute(EigenBase<MatrixXf> const&,
+                                                                                            int);
+extern template SelfAdjointEigenSolver<MatrixXd>& SelfAdjointEigenSolver<MatrixXd>::compute(EigenBase<MatrixXd> const&,
+                                                                                            int);
+}  // namespace Eigen
+#endif
 
 namespace foldnorm {
 

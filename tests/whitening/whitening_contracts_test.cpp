@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What a whitening layer promises: degenerate and bad input, scales, statuses, groups, machines, inference.
 
-#include <Eigen/QR>
-
 #include <cmath>
 #include <cstddef>
 #include <set>
@@ -11,6 +9,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "kernels/spectra.hpp"
 #include "laws/inputs.hpp"
 #include "whitening/instances.hpp"
 
@@ -171,7 +170,7 @@ TEST_CASE("whitening: float iterations at any condition and number of steps end 
     Matrix<double> const x =
         Vector<double>::LinSpaced(12, 0, 1).unaryExpr([&](double e) { return std::pow(smallest, e); }).asDiagonal() *
         normal<double>(12, 200, 1151);
-    Matrix<double> const rotation = Eigen::HouseholderQR<Matrix<double>>(normal<double>(12, 12, 1152)).householderQ();
+    Matrix<double> const rotation = spectra::random_rotation(12, 1152).cast<double>();
     Matrix<float> const mixed = (rotation * x).cast<float>();
     for (int const steps : {5, 10, 20, 50}) {
       for (IterNormEngine const engine : iter_norm_engines) {

@@ -82,14 +82,16 @@ struct LeastSsr {
 inline LeastSsr least_ssr(ConstMatrixRef<double> const& x, std::vector<int> const& labels, char const* function) {
   check_labelled(x, labels, function);
   Matrix<double> const centered = comparable(x);
-  Eigen::SelfAdjointEigenSolver<Matrix<double>> const total(centered * centered.transpose());
+  Matrix<double> const scatter_of_all = centered * centered.transpose();
+  Eigen::SelfAdjointEigenSolver<Matrix<double>> const total(scatter_of_all);
   Vector<double> const& scatter = total.eigenvalues();
   Index kept = 0;
   while (kept < scatter.size() && scatter(scatter.size() - 1 - kept) > 1e-12 * scatter(scatter.size() - 1)) ++kept;
   Matrix<double> const whitening =
       total.eigenvectors().rightCols(kept) * scatter.tail(kept).cwiseSqrt().cwiseInverse().asDiagonal();
   Matrix<double> const within = whitening.transpose() * within_classes(centered, labels);
-  Eigen::SelfAdjointEigenSolver<Matrix<double>> const ratio(within * within.transpose());
+  Matrix<double> const scatter_within = within * within.transpose();
+  Eigen::SelfAdjointEigenSolver<Matrix<double>> const ratio(scatter_within);
   return {std::clamp(ratio.eigenvalues()(0), 0.0, 1.0), (whitening * ratio.eigenvectors().col(0)).normalized()};
 }
 
