@@ -21,6 +21,7 @@ function(foldnorm_add_consumer_test name way where)
                     -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS}
                     -DEigen3_DIR=${Eigen3_DIR}
     --test-command ${CMAKE_CTEST_COMMAND} --output-on-failure)
+  set_tests_properties(consumer/${name} PROPERTIES COST 60)  # seconds: the longest first, so that none runs alone at the end
 endfunction()
 foldnorm_add_consumer_test(package package ${consumer_prefix} small.cpp -DFOLDNORM_COMPONENTS=ON)
 foldnorm_add_consumer_test(include include ${PROJECT_SOURCE_DIR}/include)
