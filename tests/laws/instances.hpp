@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // tests/laws/instances.hpp -- the kernels' inner templates, compiled once for all tests instead of once per file.
 //
-// Each takes 2 to 4 seconds. With FOLDNORM_TEST_FILE_ALONE a file compiles what it needs itself (tests/mutation, tests/fuzz).
-// What is not in these lists still works, compiled where it is used.
+// Each takes 2 to 4 seconds. With FOLDNORM_TEST_FILE_ALONE a file compiles what it needs itself (tests/mutation,
+// tests/fuzz). What is not in these lists still works, compiled where it is used.
 #pragma once
 
 #include <foldnorm/kernels/add_norm.hpp>
