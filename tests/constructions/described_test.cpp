@@ -16,9 +16,9 @@
 #include <sstream>
 
 #include "catch.hpp"
+#include "eigen_instances.hpp"
 #include "graph/instances.hpp"
 #include "layers/instances.hpp"
-#include "whitening/instances.hpp"
 
 namespace {
 

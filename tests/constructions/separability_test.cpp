@@ -8,8 +8,8 @@
 
 #include "catch.hpp"
 #include "constructions/labelled_samples.hpp"
+#include "eigen_instances.hpp"
 #include "layers/instances.hpp"
-#include "whitening/instances.hpp"
 
 namespace {
 

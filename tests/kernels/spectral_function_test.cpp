@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "eigen_instances.hpp"
 #include "kernels/spectra.hpp"
-#include "whitening/instances.hpp"
 
 namespace {
 

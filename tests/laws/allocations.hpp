@@ -25,7 +25,7 @@ __attribute__((noinline)) void* operator new(std::size_t size) {
   if (void* memory = std::malloc(size > 0 ? size : 1)) return memory;
   throw std::bad_alloc();
 }
-// Else a sanitizer brings its own.
+// This one, too: else a sanitizer brings its own.
 __attribute__((noinline)) void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
   ++foldnorm::laws::allocations;
   return std::malloc(size > 0 ? size : 1);

@@ -12,9 +12,9 @@
 #include <stdexcept>
 
 #include "catch.hpp"
+#include "eigen_instances.hpp"
 #include "laws/inputs.hpp"
 #include "layers/instances.hpp"
-#include "whitening/instances.hpp"
 
 namespace {
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// tests/whitening/instances.hpp -- the whitening layers that tests use, compiled once: each takes some ten seconds, and
-// so does Eigen's eigenvalue solver.
+// tests/whitening/instances.hpp -- the whitening layers that tests use, compiled once: each takes some ten seconds.
 #pragma once
 
 #include <foldnorm/whitening/cholesky.hpp>
@@ -9,14 +8,7 @@
 #include <foldnorm/whitening/spectral_transformation.hpp>
 #include <foldnorm/whitening/zca.hpp>
 
-#ifndef FOLDNORM_TEST_FILE_ALONE
-namespace Eigen {
-extern template SelfAdjointEigenSolver<MatrixXf>& SelfAdjointEigenSolver<MatrixXf>::compute(EigenBase<MatrixXf> const&,
-                                                                                            int);
-extern template SelfAdjointEigenSolver<MatrixXd>& SelfAdjointEigenSolver<MatrixXd>::compute(EigenBase<MatrixXd> const&,
-                                                                                            int);
-}  // namespace Eigen
-#endif
+#include "eigen_instances.hpp"
 
 namespace foldnorm {
 

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "whitening/instances.hpp"
 
-template Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>& Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>::compute(
-    Eigen::EigenBase<Eigen::MatrixXd> const&, int);
-
 namespace foldnorm {
 
 template class Whitening<double, IterNormMethod>;

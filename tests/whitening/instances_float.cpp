@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "whitening/instances.hpp"
 
-template Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf>& Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf>::compute(
-    Eigen::EigenBase<Eigen::MatrixXf> const&, int);
-
 namespace foldnorm {
 
 template class Whitening<float, IterNormMethod>;
