@@ -9,12 +9,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <concepts>
 #include <cstdint>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 
 namespace foldnorm::inline FOLDNORM_ABI {
 
@@ -41,20 +39,24 @@ class ArgumentNames {
 
 namespace detail {
 
-// The messages, out of line: a call of some 100 ns makes a dozen checks, and should not pay for their words.
+// The messages, out of line: a call of some 100 ns makes a dozen checks, and should not pay for their words. Names are
+// passed in registers, so that a check that passes stores nothing.
 [[noreturn]] __attribute__((cold, noinline)) inline void throw_shape_error(Index rows, Index columns, Index other_rows,
-                                                                           Index other_columns,
-                                                                           ArgumentNames const& what) {
+                                                                           Index other_columns, ArgumentNames what) {
   detail::raise<shape_error>(what.text() + ": " + shape_text(rows, columns) + " vs " +
                              shape_text(other_rows, other_columns));
 }
 [[noreturn]] __attribute__((cold, noinline)) inline void throw_size_error(Index actual, Index expected,
-                                                                          ArgumentNames const& what) {
+                                                                          ArgumentNames what) {
   detail::raise<shape_error>(what.text() + ": size " + std::to_string(actual) + ", expected " +
                              std::to_string(expected));
 }
-[[noreturn]] __attribute__((cold, noinline)) inline void throw_invalid(ArgumentNames const& what, char const* fault) {
+[[noreturn]] __attribute__((cold, noinline)) inline void throw_invalid(ArgumentNames what, char const* fault) {
   detail::raise<std::invalid_argument>(what.text() + fault);
+}
+[[noreturn]] __attribute__((cold, noinline)) inline void throw_bad_epsilon(double eps, char const* function) {
+  detail::raise<std::invalid_argument>(std::string(function) + ": eps is " + std::to_string(eps) +
+                                       ", expected a finite number >= 0");
 }
 
 }  // namespace detail
@@ -80,65 +82,65 @@ inline Index checked_not_negative(Index size, ArgumentNames const& what) {
 
 template <real_scalar Scalar>
 void check_epsilon(Scalar eps, char const* function) {
-  if (!(std::isfinite(eps) && eps >= 0)) [[unlikely]] {
-    detail::raise<std::invalid_argument>(std::string(function) + ": eps is " + std::to_string(eps) +
-                                         ", expected a finite number >= 0");
-  }
+  if (!(std::isfinite(eps) && eps >= 0)) [[unlikely]]
+    detail::throw_bad_epsilon(static_cast<double>(eps), function);
 }
 
-// The addresses between a view's first and last element; columns may run backwards (a negative outer stride).
-struct AddressRange {
-  std::intptr_t begin = 0;
-  std::intptr_t end = 0;
-  bool meets(AddressRange const& other) const { return begin < other.end && other.begin < end; }
+namespace detail {
+
+// Where a column-major view lies, in bytes; columns may run backwards (a negative stride).
+struct ViewMemory {
+  std::intptr_t first_column, columns, column_bytes, stride;
+
+  template <class View>
+  explicit ViewMemory(View const& view)
+      : first_column(reinterpret_cast<std::intptr_t>(view.data())),
+        columns(view.cols()),
+        column_bytes(view.rows() * static_cast<std::intptr_t>(sizeof *view.data())),
+        stride(view.outerStride() * static_cast<std::intptr_t>(sizeof *view.data())) {}
+  // Of a view that has columns.
+  std::intptr_t begin() const { return first_column + std::min<std::intptr_t>((columns - 1) * stride, 0); }
+  std::intptr_t end() const { return first_column + std::max<std::intptr_t>((columns - 1) * stride, 0) + column_bytes; }
+  std::intptr_t bytes() const { return columns * column_bytes; }
 };
-template <class Scalar>
-AddressRange addresses(Scalar const* first, Index rows, Index columns, Index outer_stride) {
-  if (rows == 0 || columns == 0) return {};
-  auto const size = static_cast<std::intptr_t>(sizeof(Scalar));
-  auto const start = reinterpret_cast<std::intptr_t>(first);
-  std::intptr_t const last_column = (columns - 1) * outer_stride * size;
-  return {start + std::min<std::intptr_t>(last_column, 0),
-          start + std::max<std::intptr_t>(last_column, 0) + rows * size};
+
+// What is left of views_overlap where address ranges meet. Out of line, since it is rare and divides.
+__attribute__((cold, noinline)) inline bool columns_meet(std::intptr_t distance, std::intptr_t stride,
+                                                         std::intptr_t other_stride, std::intptr_t column_bytes,
+                                                         std::intptr_t other_column_bytes) {
+  if (stride != other_stride || stride == 0) return true;
+  stride = std::abs(stride);
+  std::intptr_t const offset = (distance % stride + stride) % stride;  // of the other's columns in these
+  return offset < column_bytes || offset + other_column_bytes > stride;
 }
 
-// Do two column-major views share an element? Decided by address; views of one matrix that take different rows of the
-// same columns (m.topRows(k), m.bottomRows(k)) do not, although their address ranges cross.
+}  // namespace detail
+
+// Do two column-major views share memory? Decided by address; views of one matrix that take different rows of the same
+// columns (m.topRows(k), m.bottomRows(k)) do not, although their address ranges cross. With different strides ranges
+// that cross count as shared.
 template <class A, class B>
-bool views_overlap(A const& a, B const& b) {
-  AddressRange const a_range = addresses(a.data(), a.rows(), a.cols(), a.outerStride());
-  AddressRange const b_range = addresses(b.data(), b.rows(), b.cols(), b.outerStride());
-  if (!a_range.meets(b_range)) return false;
-  auto const size = static_cast<std::intptr_t>(sizeof *a.data());
-  std::intptr_t const stride = std::abs(a.outerStride()) * size;
-  if (a.outerStride() != b.outerStride() || stride == 0) return true;
-  std::intptr_t const offset = ((b_range.begin - a_range.begin) % stride + stride) % stride;  // of b's columns in a's
-  return offset < a.rows() * size || offset + b.rows() * size > stride;
+FOLDNORM_INLINE bool views_overlap(A const& first, B const& second) {
+  detail::ViewMemory const a(first), b(second);
+  return a.begin() < b.end() && b.begin() < a.end() && a.bytes() != 0 && b.bytes() != 0 &&
+         detail::columns_meet(b.begin() - a.begin(), a.stride, b.stride, a.column_bytes, b.column_bytes);
 }
 
 // Two views of one memory are safe for a kernel that works sample by sample when they are the same view (in place) or
 // do not meet at all; anything between would overwrite samples that are still to be read.
 template <class A, class B>
-void check_no_partial_overlap(A const& a, B const& b, ArgumentNames const& what) {
+FOLDNORM_INLINE void check_no_partial_overlap(A const& a, B const& b, ArgumentNames const& what) {
   bool const same_columns = a.cols() == 1 || a.outerStride() == b.outerStride();
   if (a.data() == b.data() && same_columns) return;
-  if (views_overlap(a, b)) [[unlikely]] {
+  if (views_overlap(a, b)) [[unlikely]]
     detail::throw_invalid(what, ": overlap in memory without being the same view");
-  }
 }
 
 // What is read (or written) for every sample must not lie inside what is written for one of them. A vector counts as a
 // matrix of one column.
 template <class A, class B>
-void check_apart(A const& a, B const& b, ArgumentNames const& what) {
-  bool overlap = false;
-  if constexpr (std::same_as<std::remove_cvref_t<decltype(*a.data())>, std::remove_cvref_t<decltype(*b.data())>>) {
-    overlap = views_overlap(a, b);
-  } else {
-    overlap = addresses(a.data(), a.rows(), a.cols(), a.outerStride())
-                  .meets(addresses(b.data(), b.rows(), b.cols(), b.outerStride()));
-  }
-  if (overlap) [[unlikely]]
+FOLDNORM_INLINE void check_apart(A const& a, B const& b, ArgumentNames const& what) {
+  if (views_overlap(a, b)) [[unlikely]]
     detail::throw_invalid(what, ": overlap in memory");
 }
 

@@ -57,6 +57,10 @@
   FOLDNORM_JOIN(FOLDNORM_VERSION_MAJOR, FOLDNORM_VERSION_MINOR, FOLDNORM_INSTRUCTIONS, FOLDNORM_THREADS, \
                 FOLDNORM_ERRORS)
 
+// For functions of packs, where a call would spill every register, and for the checks that every call makes.
+#define FOLDNORM_INLINE inline __attribute__((always_inline))
+#define FOLDNORM_INLINE_LAMBDA __attribute__((always_inline))
+
 namespace foldnorm::inline FOLDNORM_ABI {
 namespace detail {}  // declared first here, so that `namespace foldnorm::detail` anywhere means this one
 }  // namespace foldnorm::inline FOLDNORM_ABI

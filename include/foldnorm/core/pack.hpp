@@ -18,10 +18,6 @@
 #error "foldnorm's kernels use the vector types of GCC and Clang: compile with one of them"
 #endif
 
-// For functions of packs: a call would spill every register.
-#define FOLDNORM_INLINE inline __attribute__((always_inline))
-#define FOLDNORM_INLINE_LAMBDA __attribute__((always_inline))
-
 namespace foldnorm::detail {
 
 #if defined(__AVX512F__)

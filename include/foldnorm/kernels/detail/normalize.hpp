@@ -135,8 +135,8 @@ void normalize_checked(SourceColumns const& source, Index features, Index column
 }
 
 template <class X, class Y, class G, class B, class Eps>
-void check_norm_arguments(X const& x, Y const& y, BoundParameter<G> const& gamma, BoundParameter<B> const& beta,
-                          Eps eps, char const* function) {
+FOLDNORM_INLINE void check_norm_arguments(X const& x, Y const& y, BoundParameter<G> const& gamma,
+                                          BoundParameter<B> const& beta, Eps eps, char const* function) {
   check_same_shape(x, y, {function, "x, y"});
   gamma.check_shape(x, {function, "gamma, features of x"});
   beta.check_shape(x, {function, "beta, features of x"});
