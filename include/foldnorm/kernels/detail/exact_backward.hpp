@@ -24,7 +24,9 @@ struct OutputFactors {
   }
 };
 
-// Calls term(i, dy * xhat, dy) for every feature, before dx of that feature is written.
+// Calls term(i, dy, xhat) for every feature, before dx of that feature is written.
+//
+// No product is left to a compiler to contract (sums.hpp): a sample has the same bits alone and among others.
 template <class Norm, class Sample, class Term>
 void backward_exactly(Sample const& sample, Index n, SampleStatistics const& s, Term term) {
   using T = std::remove_pointer_t<decltype(sample.dx)>;
@@ -32,24 +34,27 @@ void backward_exactly(Sample const& sample, Index n, SampleStatistics const& s, 
   auto const dy = [&](Index i) { return static_cast<C>(sample.dy[i]); };
   // A rescued sample has its terms where dy has its own size: beside a deviation of 1e-310 even a dy of 1e-310 counts.
   double const dy_scale = s.scale == 1 ? 1 : rescue_scale(largest_magnitude(dy, n), 0);
-  auto const g = [&](Index i) {
-    double const value = scaled(dy(i), dy_scale);
-    if constexpr (decltype(sample.gamma)::present) return value * sample.gamma.template one<double>(i);
-    return value;
+  auto const scaled_dy = [&](Index i) { return scaled(dy(i), dy_scale); };
+  auto const gain = [&]([[maybe_unused]] Index i) {
+    if constexpr (decltype(sample.gamma)::present) return sample.gamma.template one<double>(i);
+    return 1.0;
   };
   auto const xhat = [&](Index i) { return deviation(static_cast<C>(sample.x[i]), s) * s.inverse_deviation; };
   auto const count = static_cast<double>(n);
   double mean_g = 0;
   if constexpr (Norm::subtracts_mean) {
-    mean_g = sum_terms<C>(n, [&](auto& to, Index i, int lane) { to.add(lane, g(i)); }).high / count;
+    mean_g =
+        sum_terms<C>(n, [&](auto& to, Index i, int lane) { to.add_product(lane, scaled_dy(i), gain(i)); }).high / count;
   }
   double const mean_g_xhat =
-      sum_terms<C>(n, [&](auto& to, Index i, int lane) { to.add(lane, g(i) * xhat(i)); }).high / count;
+      sum_terms<C>(n, [&](auto& to, Index i, int lane) { to.add_product(lane, scaled_dy(i) * gain(i), xhat(i)); })
+          .high /
+      count;
   OutputFactors const factors(s, dy_scale);
   for (Index i = 0; i < n; ++i) {
-    double const residual = (g(i) - mean_g) - xhat(i) * mean_g_xhat;
+    double const residual = multiply_add(-xhat(i), mean_g_xhat, multiply_add(scaled_dy(i), gain(i), -mean_g));
     double dx = (residual * factors.first) * factors.second;
-    term(i, static_cast<double>(dy(i)) * xhat(i), static_cast<double>(dy(i)));
+    term(i, static_cast<double>(dy(i)), xhat(i));
     if (sample.upstream) dx += static_cast<double>(static_cast<C>(sample.upstream[i]));
     if (sample.dr) sample.dr[i] = static_cast<T>(dx * static_cast<double>(sample.alpha));
     sample.dx[i] = static_cast<T>(dx);

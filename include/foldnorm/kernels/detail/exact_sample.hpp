@@ -15,11 +15,19 @@ namespace foldnorm::detail {
 template <class Sample>
 void normalize_exactly(Sample const& sample, Index n, SampleStatistics const& s) {
   using T = std::remove_pointer_t<decltype(sample.y)>;
+  using Gamma = decltype(sample.gamma);
+  using Beta = decltype(sample.beta);
   auto const source = sample.source.settled();
   for (Index i = 0; i < n; ++i) {
-    double y = deviation(source(i), s) * s.inverse_deviation;
-    if constexpr (decltype(sample.gamma)::present) y *= sample.gamma.template one<double>(i);
-    if constexpr (decltype(sample.beta)::present) y += sample.beta.template one<double>(i);
+    double const centered = deviation(source(i), s);
+    double y = centered * s.inverse_deviation;
+    if constexpr (Gamma::present && Beta::present) {
+      y = multiply_add(y, sample.gamma.template one<double>(i), sample.beta.template one<double>(i));
+    } else if constexpr (Gamma::present) {
+      y *= sample.gamma.template one<double>(i);
+    } else if constexpr (Beta::present) {
+      y = multiply_add(centered, s.inverse_deviation, sample.beta.template one<double>(i));
+    }
     sample.y[i] = static_cast<T>(y);
   }
 }

@@ -39,9 +39,9 @@ template <class Norm, class C, class Sample>
 __attribute__((noinline)) void write_gradients_exactly(Sample const& sample, Index n,
                                                        SampleStatistics const& statistics,
                                                        ParameterSums<C> const& sums) {
-  backward_exactly<Norm>(sample, n, statistics, [&](Index i, double dgamma, double dbeta) {
-    sums.dgamma[i] = static_cast<C>(static_cast<double>(sums.dgamma[i]) + dgamma);
-    sums.dbeta[i] = static_cast<C>(static_cast<double>(sums.dbeta[i]) + dbeta);
+  backward_exactly<Norm>(sample, n, statistics, [&](Index i, double dy, double xhat) {
+    sums.dgamma[i] = static_cast<C>(multiply_add(dy, xhat, static_cast<double>(sums.dgamma[i])));
+    sums.dbeta[i] = static_cast<C>(static_cast<double>(sums.dbeta[i]) + dy);
   });
 }
 
@@ -147,9 +147,9 @@ void backward_samples_exactly(Operands const& operands, Index begin, Index end,
   for (Index j = begin; j < end; ++j) {
     auto const sums = all_sums.from(operands.feature_of(j));
     backward_exactly<Norm>(operands.sample(j), operands.norm_size, operands.statistics[j],
-                           [&](Index i, double dgamma, double dbeta) {
-                             sums.dgamma[i].add(dgamma);
-                             sums.dbeta[i].add(dbeta);
+                           [&](Index i, double dy, double xhat) {
+                             sums.dgamma[i].add_product(dy, xhat);
+                             sums.dbeta[i].add(dy);
                            });
   }
 }

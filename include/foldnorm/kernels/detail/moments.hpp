@@ -58,7 +58,7 @@ template <class Sample>
 double mean_square_deviation(Sample const& x, Index n, SampleStatistics const& s) {
   TwoWords const squares = sum_terms<ValueOf<Sample>>(n, [&](auto& to, Index i, int lane) {
     double const e = deviation(x(i), s);
-    to.add(lane, e * e);
+    to.add_product(lane, e, e);
   });
   return squares.high / static_cast<double>(n);
 }

@@ -5,9 +5,12 @@
 // every alignment, stride and position (Eigen's reductions peel up to an aligned address and do not have that), and a
 // loop without a carried dependence that a compiler can vectorize. Samples of floats take plain doubles (29 bits to
 // spare); samples of doubles take compensated sums (Ogita, Rump & Oishi 2005), as good as twice the precision.
+//
+// What is a product is added by add_product: of `sum += a * b` a compiler decides anew wherever it compiles it whether
+// the product is rounded, and the same sample would have other bits alone than among others.
 #pragma once
 
-#include <foldnorm/core/types.hpp>
+#include <foldnorm/core/pack.hpp>
 
 #include <array>
 #include <cmath>
@@ -33,6 +36,12 @@ inline TwoWords two_sum(double a, double b) {
   return {sum, (a - (sum - b_part)) + (b - b_part)};
 }
 
+// a * b in two words; without a multiply-add in one rounding low is 0.
+inline TwoWords two_product(double a, double b) {
+  double const product = a * b;
+  return {product, multiply_add(a, b, -product)};
+}
+
 // (a.high + a.low) / n in two words.
 inline TwoWords divide(TwoWords a, double n) {
   double const high = a.high / n;
@@ -44,6 +53,10 @@ template <int lanes>
 class PlainSum {
  public:
   void add(int lane, double term) { sum_[static_cast<std::size_t>(lane)] += term; }
+  void add_product(int lane, double a, double b) {
+    double& sum = sum_[static_cast<std::size_t>(lane)];
+    sum = multiply_add(a, b, sum);
+  }
   void add_difference(int lane, double a, double b) { add(lane, a - b); }
   TwoWords total() const {
     double sum = sum_[0];
@@ -58,8 +71,8 @@ class PlainSum {
 template <int lanes>
 class CompensatedSum {
  public:
-  // A term that is itself a product may be contracted into the sum; it then enters unrounded, which only helps.
   void add(int lane, double term) { accumulate(static_cast<std::size_t>(lane), {term, 0}); }
+  void add_product(int lane, double a, double b) { accumulate(static_cast<std::size_t>(lane), two_product(a, b)); }
   // a - b together with its rounding error, which outweighs the last bit of a mean close to an element.
   void add_difference(int lane, double a, double b) { accumulate(static_cast<std::size_t>(lane), two_sum(a, -b)); }
   TwoWords total() const {
@@ -95,12 +108,24 @@ struct ExactSum {
     if constexpr (std::same_as<C, float>) {
       sum += term;
     } else {
-      TwoWords const next = two_sum(sum, term);
-      sum = next.high;
-      error += next.low;
+      accumulate({term, 0});
+    }
+  }
+  void add_product(double a, double b) {
+    if constexpr (std::same_as<C, float>) {
+      sum = multiply_add(a, b, sum);
+    } else {
+      accumulate(two_product(a, b));
     }
   }
   double total() const { return std::isfinite(sum) ? sum + error : sum; }  // after inf the error is NaN
+
+ private:
+  void accumulate(TwoWords term) {
+    TwoWords const next = two_sum(sum, term.high);
+    sum = next.high;
+    error += next.low + term.low;
+  }
 };
 
 // The sum of n terms, each added by add(sum, i, lane). Where no lane would get a second term, one lane gives the same
