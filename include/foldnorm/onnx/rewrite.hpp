@@ -227,7 +227,7 @@ class OnnxRewrite {
 
 // The folded model. Tensors that were outside and change go to `data`, if given, else they come into the model; large
 // ones that are new go there as well. In memory are the model, and the weights of one layer (or of several, up to 64
-// MiB of floats) three times. Precondition: the network is to_graph's of this file, the report is one of that network.
+// MiB of floats) twice. Precondition: the network is to_graph's of this file, the report is one of that network.
 // Throws onnx_error as read_tensor does, std::invalid_argument as fold_norms does, and what the writer throws.
 inline ::onnx::ModelProto rewrite_model(OnnxFile const& file, OnnxNetwork const& network, FoldReport const& report,
                                         OnnxTarget target = OnnxTarget::onnx, ExternalWriter* data = nullptr) {
