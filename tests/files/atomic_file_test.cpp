@@ -8,6 +8,7 @@
 #include "catch.hpp"
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <csignal>
 #include <filesystem>
@@ -90,12 +91,19 @@ TEST_CASE("atomic_file: a place that cannot be taken") {
   TemporaryFolder const folder;
   CHECK_THROWS_WITH(AtomicFile(folder / "nowhere/f"), Contains("nowhere/f") && Contains("No such file"));
   std::filesystem::create_directory(folder / "f");
-  {
-    AtomicFile file(folder / "f");
-    file.write("new");
-    CHECK_THROWS_WITH(file.commit(), Contains("cannot be written"));
-  }
+  CHECK_THROWS_WITH(AtomicFile(folder / "f"), Contains("not a regular file"));
   CHECK(folder.file_count() == 1);
+}
+
+TEST_CASE("atomic_file: a pipe or a device stays what it is, behind a link as well") {
+  TemporaryFolder const folder;
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  std::filesystem::create_symlink("/dev/null", folder / "link");
+  CHECK_THROWS_WITH(AtomicFile(folder / "pipe"), Contains("not a regular file"));
+  CHECK_THROWS_WITH(AtomicFile(folder / "link"), Contains("not a regular file"));
+  CHECK(std::filesystem::is_fifo(folder / "pipe"));
+  CHECK(std::filesystem::is_symlink(folder / "link"));
+  CHECK(folder.file_count() == 2);
 }
 
 TEST_CASE("atomic_file: a name as long as file systems allow") {

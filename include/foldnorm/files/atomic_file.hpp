@@ -23,10 +23,16 @@ namespace foldnorm::inline FOLDNORM_ABI {
 // Written beside its final place, under a name of its own, and renamed when it is complete: until commit() returns,
 // what was at that place before is untouched. Destroyed before, it leaves nothing behind. Every function throws
 // std::runtime_error "FILE: what". A symbolic link at the final place is replaced, not followed; a file that is
-// replaced hands its permissions on.
+// replaced hands its permissions on. A device, a pipe or a folder there, or behind a link, is refused: renamed to
+// /dev/null, a file would take its place for the whole machine.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+    struct stat old {};
+    bool const replaces = ::stat(path_.c_str(), &old) == 0;
+    if (replaces && !S_ISREG(old.st_mode)) {
+      detail::raise<std::runtime_error>(path_.string() + ": cannot be written: it is there, and not a regular file");
+    }
     // File systems allow names of 255 bytes.
     std::filesystem::path const beside = path_.parent_path() / path_.filename().string().substr(0, 200);
     for (int attempt = 0; descriptor_ < 0; ++attempt) {
@@ -36,8 +42,6 @@ class AtomicFile {
       partial_.clear();
       fail();
     }
-    struct stat old {};
-    bool const replaces = ::stat(path_.c_str(), &old) == 0;
     if (replaces) ::fchmod(descriptor_, old.st_mode & 07777);  // fails where the file system has no permissions
   }
   AtomicFile(AtomicFile const&) = delete;
