@@ -147,6 +147,18 @@ TEST_CASE("find_foldable_norms: 2e9 merged tokens or attention heads cost no mem
   CHECK(find_foldable_norms(mixed).norms[0].refusal->reason == Reason::nonlinear);
 }
 
+TEST_CASE("find_foldable_norms: 2e9 merged tokens of which one is read take no time") {
+  Graph g;
+  NodeId const last = g.slice_features("s", g.merge_tokens("m", g.input("x", 1), 2147483647), 2147483646, 1);
+  g.output("y", g.layer_norm("n", last));
+  CHECK(find_foldable_norms(g).norms[0].refusal->reason == Reason::input);
+  Graph produced;
+  NodeId const h = produced.linear("h", produced.input("x", 4), 1, "W");
+  produced.output("y", produced.layer_norm("n", produced.merge_tokens("m", h, 2147483647)));
+  Refusal const refusal = *find_foldable_norms(produced).norms[0].refusal;
+  CHECK(refusal.reason == Reason::feature_mix);
+}
+
 TEST_CASE("find_foldable_norms: 8,000 parts of one value, joined, cut and normalized each by itself") {
   constexpr Index parts = 8'000;
   for (bool const observed : {false, true}) {

@@ -514,6 +514,28 @@ TEST_CASE("find_foldable_norms: values, a layer that is centered already makes z
   CHECK(fold_error(g, report, p, 4, 1) <= fold_tolerance);
 }
 
+TEST_CASE("find_foldable_norms: values, a norm that folds makes no less zero mean than one that stays") {
+  // The shift sums to zero on the whole axis, and not on the halves that the norm in front has made zero-mean.
+  for (std::string const first : {"layer_norm g x groups=2", "rms_norm g c groups=2"}) {
+    for (std::string const second : {"layer_norm", "rms_norm"}) {
+      std::string const text = x8 + "center c x\n" + first + "\n" + second + " n " + (first[0] == 'l' ? "g" : "c") +
+                               " beta=b\nlayer_norm l n\noutput y l\n";
+      CAPTURE(text);
+      Graph const g = graph_of(text);
+      Parameters p = random_parameters(g, 4, 1);
+      Vector<double> beta(8);
+      beta << 1, 1, 1, 1, -1, -1, -1, -1;
+      p.set("b", beta);
+      FoldReport const report = find_foldable_norms(g, knowing(p));
+      CHECK(report.norms.back().folds());
+      CHECK(fold_error(g, report, p, 4, 1) <= fold_tolerance);
+      beta(7) = 1;
+      p.set("b", beta);
+      CHECK_FALSE(find_foldable_norms(g, knowing(p)).norms.back().folds());
+    }
+  }
+}
+
 TEST_CASE(
     "find_foldable_norms: values, a grouped convolution whose columns sum to zero over all groups is not centered") {
   // Each group's rows meet other inputs: only a column that sums to zero inside its group counts.

@@ -216,6 +216,21 @@ TEST_CASE("place_centering: two centers that pay only together are one set") {
   CHECK(fold_error(graph_of(text), report) <= fold_tolerance);
 }
 
+TEST_CASE("place_centering: costs whose sums are rounded give no set without norms") {
+  using namespace placements;
+  Graph const g = graph_of(
+      "input i features=4\nlinear e i out=4 weight=E\nrelu a e\ngelu b1 e\nsilu b2 e\nadd s1 a b1\nadd s2 a b2\n"
+      "layer_norm k1 s1\nlayer_norm k2 s2\noutput o1 k1\noutput o2 k2\n");
+  for (double const cheap : {0.0, 1e-17, 1e-16}) {  // .1 + .2 is not .3
+    PlacementCosts costs;
+    costs.insertion = [cheap](Graph const& graph, NodeId node) { return graph.node(node).name == "a" ? cheap : 1.0; };
+    costs.norm = [](Graph const& graph, NodeId node) { return graph.node(node).name == "k1" ? .1 : .2; };
+    FoldReport const report = find_foldable_norms(g, placing(costs));
+    for (InsertionSet const& set : report.placement.value().sets) CHECK_FALSE(set.norms.empty());
+    CHECK(fold_error(g, report) <= fold_tolerance);
+  }
+}
+
 TEST_CASE("place_centering: of equal cost, the fewest centers") {
   using namespace placements;
   Graph const g = graph_of(

@@ -109,8 +109,7 @@ class Blame {
     for (std::size_t i = 0; i < node.inputs.size(); ++i) {
       Pieces const copies = pieces(graph_, node, i, before);
       before += graph_.node(node.inputs[i]).features;
-      for (Index k = 0; k < copies.count; ++k) {
-        Piece const piece = copies[k];
+      for (Piece const& piece : copies.meeting(place.part.begin, place.part.end)) {
         Index const begin = std::max(place.part.begin, piece.y_begin);
         Index const end_ = std::min(place.part.end, piece.y_begin + piece.length);
         if (begin >= end_) continue;
@@ -190,21 +189,22 @@ class Blame {
   Step through(Reader const& use, Interval part) const {
     Node const& node = graph_.node(use.node);
     Segments const& tolerated = facts_.tolerated(use.node);
-    Pieces const copies = pieces(graph_, node, use.operand, use.before);
-    for (Index k = 0; k < copies.count; ++k) {
-      Piece const piece = copies[k];
+    Step found = end(Reason::read_unforgiven, use.node);  // queries and keys; a part that no single head holds
+    pieces(graph_, node, use.operand, use.before).visit_while(tolerated, [&](Piece const& piece) {
       Index const begin = std::max(part.begin, piece.x_begin);
       Index const end_ = std::min(part.end, piece.x_begin + piece.length);
-      if (begin >= end_) continue;
+      if (begin >= end_) return true;
       Index const shift = piece.y_begin - piece.x_begin;
-      if (tolerated.covers(begin + shift, end_ + shift)) continue;
+      if (tolerated.covers(begin + shift, end_ + shift)) return true;
       Interval const room = piece.around(begin + shift);
-      if (!tolerated.crosses(begin + shift, end_ + shift, room.begin, room.end)) {
-        return {Place{use.node, {begin + shift, end_ + shift}}, {}};
-      }
-      return end(node.op == Operator::attention ? Reason::read_unforgiven : Reason::feature_mix, use.node);
-    }
-    return end(Reason::read_unforgiven, use.node);  // queries and keys; a part that no single head holds
+      bool const is_cut = tolerated.crosses(begin + shift, end_ + shift, room.begin, room.end);
+      if (!is_cut)
+        found = {Place{use.node, {begin + shift, end_ + shift}}, {}};
+      else if (node.op != Operator::attention)
+        found = end(Reason::feature_mix, use.node);
+      return false;
+    });
+    return found;
   }
 
   FoldFacts const& facts_;

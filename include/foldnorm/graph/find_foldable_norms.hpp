@@ -32,8 +32,9 @@ namespace foldnorm::inline FOLDNORM_ABI {
 // not refused, in training, where gamma and the weights that read it, or a table and what its heads keep of it, would
 // be trained apart; a cost or profit of insert_centering that is negative or not finite. The set of folds does not
 // depend on names or on the order of statements. Iterative. Cost: linear in nodes and reads, times the number of
-// intervals that groups, slices and concatenations cut the features into (24 bytes and some 10 ns each, of every value
-// that has them: a billion groups are beyond most machines), and with insert_centering a minimum cut (minimum_cut.hpp).
+// intervals that groups, merged tokens, slices and concatenations cut the features into (24 bytes and some 10 ns each,
+// of every value that has them: a billion groups are beyond most machines), and with insert_centering a minimum cut
+// (minimum_cut.hpp).
 inline FoldReport find_foldable_norms(Graph const& graph, FoldOptions const& options = {}) {
   if (options.affine && options.mode == FoldMode::training) {
     detail::raise<std::invalid_argument>(

@@ -271,13 +271,28 @@ class FoldFacts {
   // one by one stay so under any gain if the shift is zero; else they still sum to zero together.
   Segments neutral_affine(Node const& node, Segments const& normalized) const {
     ParameterId const gamma = node.parameter(Key::gamma), beta = node.parameter(Key::beta);
+    auto const has_neutral_gain = [&](Segments::Run const& run) {
+      return run.each || values_.is_uniform(gamma, run.begin, run.end);
+    };
     Segments result;
     for (Segments::Run const& run : normalized.runs()) {
-      if (!values_.has_zero_sum(beta, run.begin, run.end)) continue;
-      bool const each = run.each && values_.is_uniform(beta, run.begin, run.end);
-      if (each || values_.is_uniform(gamma, run.begin, run.end)) result.append({run.begin, run.end, each});
+      if (!has_neutral_gain(run) || !values_.has_zero_sum(beta, run.begin, run.end)) continue;
+      result.append({run.begin, run.end, run.each && values_.is_uniform(beta, run.begin, run.end)});
     }
-    return result;
+    // A shift may sum to zero on a group, and not on the finer intervals of one that folds.
+    Index const group = node.features / groups_of(node);
+    bool const is_inside_groups = result.inside_blocks(group) == result;
+    if (!values_.is_known(beta) || !is_inside_groups) return result;
+    Segments with_groups;
+    for (Index begin = 0; begin < node.features; begin += group) {
+      Index const end = begin + group;
+      Segments const all = normalized.inside(begin, end);
+      bool const is_neutral = !result.covers(begin, end) && all.covers(begin, end) &&
+                              std::ranges::all_of(all.runs(), has_neutral_gain) &&
+                              values_.has_zero_sum(beta, begin, end);
+      with_groups.append(is_neutral ? Segments::interval(begin, end) : result.inside(begin, end));
+    }
+    return with_groups;
   }
 
   Graph const& graph_;

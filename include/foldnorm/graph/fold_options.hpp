@@ -27,8 +27,9 @@ enum class TiedTables : std::uint8_t {
 struct FoldOptions {
   FoldMode mode = FoldMode::inference;
   TiedTables tied = TiedTables::refuse;
-  // With values, uniform gains, zero-sum shifts and parameters that are centered already are recognised (inference
-  // only: training changes values). Without, only what is left out is known to be neutral. Not owned.
+  // With values, uniform gains, zero-sum shifts and parameters that are centered already, over all of their outputs,
+  // are recognised (inference only: training changes values). Without, only what is left out is known to be neutral.
+  // Not owned.
   Parameters const* parameters = nullptr;
   // Also move gamma and beta of every norm into the linear layers that read it. Inference only.
   bool affine = false;

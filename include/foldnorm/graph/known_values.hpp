@@ -26,6 +26,10 @@ class KnownValues {
   KnownValues(Graph const& graph, Parameters const* parameters, IsCentered is_centered = {})
       : graph_(graph), parameters_(parameters), is_centered_(std::move(is_centered)) {}
 
+  // Are its values there, and of its size?
+  bool is_known(ParameterId id) const {
+    return id.present() && known(id, [](auto const&) { return true; });
+  }
   // Equal on all of [begin, end)? An absent parameter is.
   bool is_uniform(ParameterId id, Index begin, Index end) const {
     return !id.present() || known(id, [&](auto const& value) {

@@ -56,7 +56,9 @@ class CenteringPlacement {
     }
     for (std::size_t p = 0; p < places_.size(); ++p) {
       NodeId const node = places_[p].value;
-      if (is_cut(p)) sets[joined_[reached_by_[p]]].insertions.push_back({node, graph_.node(node).name, cost_[p]});
+      // (Sums of costs that are rounded can cut a place that no freed norm rests on.)
+      bool const serves = is_cut(p) && reached_by_[p] != nobody;
+      if (serves) sets[joined_[reached_by_[p]]].insertions.push_back({node, graph_.node(node).name, cost_[p]});
     }
     Placement result;
     for (auto& [first, set] : sets) {

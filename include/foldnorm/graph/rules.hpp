@@ -14,6 +14,7 @@
 #include <foldnorm/graph/readers.hpp>
 #include <foldnorm/graph/segments.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -104,7 +105,8 @@ struct Piece {
   }
 };
 
-// `count` pieces, each y_step further down the value. Not a list: a file may ask for 2^31 of them.
+// `count` pieces, each y_step further down the value; of several, each copies all of x, and they lie side by side. Not
+// a list: a file may ask for 2^31 of them, and what is asked of all of them is asked of few.
 struct Pieces {
   Piece first{};
   Index count = 1;
@@ -113,6 +115,26 @@ struct Pieces {
     Piece piece = first;
     piece.y_begin += k * y_step;
     return piece;
+  }
+
+  // Those that [begin, end) of the value meets; of many that lie in it whole, one.
+  std::vector<Piece> meeting(Index begin, Index end) const {
+    if (count <= 1 || begin >= end) return count == 1 ? std::vector{first} : std::vector<Piece>{};
+    Index const near = begin / y_step, far = std::min(count, (end + y_step - 1) / y_step) - 1;
+    std::vector<Piece> result{(*this)[near]};
+    if (near + 1 < far) result.push_back((*this)[near + 1]);
+    if (near < far) result.push_back((*this)[far]);
+    return result;
+  }
+  // Calls visit(piece) for one after the other while it returns true; of those in a row whose features in the value are
+  // all single ones of `of_y`, for the first.
+  template <class Visit>
+  void visit_while(Segments const& of_y, Visit visit) const {
+    for (Index k = 0; k < count;) {
+      Piece const piece = (*this)[k];
+      if (!visit(piece)) return;
+      k += count == 1 ? 1 : std::max<Index>((of_y.each_until(piece.y_begin) - piece.y_begin) / y_step, 1);
+    }
   }
 };
 
@@ -183,8 +205,11 @@ inline Segments pull(Graph const& graph, Reader const& use, Flow flow, Segments 
   if (copies.count == 0) {  // queries and keys: a head's part is free where nobody reads that head
     return pull_by_block(tolerated, features, node.features, node.count(Key::heads), false);
   }
-  Segments result = copies.first.to_x(tolerated);
-  for (Index k = 1; k < copies.count && !result.empty(); ++k) result = meet(result, copies[k].to_x(tolerated));
+  Segments result = Segments::each(copies.first.x_begin, copies.first.x_begin + copies.first.length);
+  copies.visit_while(tolerated, [&](Piece const& piece) {
+    result = meet(result, piece.to_x(tolerated));
+    return !result.empty();
+  });
   return result.with_each_outside(copies.first.x_begin, copies.first.x_begin + copies.first.length, features);
 }
 
@@ -198,9 +223,13 @@ inline Segments push_rearranged(Graph const& graph, Node const& node, std::vecto
     before += graph.node(node.inputs[i]).features;
     if (copies.count == 0) continue;
     Segments const& z = zero_mean[static_cast<std::size_t>(node.inputs[i].index)];
-    Segments reached;
-    for (Index k = 0; k < copies.count && !z.empty(); ++k) reached.append(copies[k].to_y(z));
     Piece const last = copies[copies.count - 1];
+    Segments reached;
+    if (z.covers_each(copies.first.x_begin, copies.first.x_begin + copies.first.length)) {
+      reached = Segments::each(copies.first.y_begin, last.y_begin + last.length);
+    } else {
+      for (Index k = 0; k < copies.count && !z.empty(); ++k) reached.append(copies[k].to_y(z));
+    }
     lists.push_back(reached.with_each_outside(copies.first.y_begin, last.y_begin + last.length, node.features));
   }
   return meet_all(lists);
@@ -209,9 +238,13 @@ inline Segments push_rearranged(Graph const& graph, Node const& node, std::vecto
 // The regions of a rearranged value that come from one of its inputs, in that input's features.
 inline Segments pull_regions(Pieces const& copies, Segments const& regions) {
   std::vector<Segments::Run> parts;
-  for (Index k = 0; k < copies.count && !regions.empty(); ++k) {
-    Segments const part = copies[k].to_x(regions);
-    parts.insert(parts.end(), part.runs().begin(), part.runs().end());
+  for (Segments::Run const& region : regions.runs()) {
+    Segments alone;
+    alone.append(region);
+    for (Piece const& piece : copies.meeting(region.begin, region.end)) {
+      Segments const part = piece.to_x(alone);
+      parts.insert(parts.end(), part.runs().begin(), part.runs().end());
+    }
   }
   return Segments::of_parts(std::move(parts));
 }

@@ -77,9 +77,11 @@ class Segments {
     return position >= end;
   }
   // Is every feature of [begin, end) an interval by itself?
-  bool covers_each(Index begin, Index end) const {
+  bool covers_each(Index begin, Index end) const { return each_until(begin) >= end; }
+  // The end of the run of single features that `begin` lies in; else `begin`.
+  Index each_until(Index begin) const {
     auto const run = first_ending_after(begin);
-    return begin == end || (run != runs_.end() && run->each && run->begin <= begin && run->end >= end);
+    return run != runs_.end() && run->each && run->begin <= begin ? run->end : begin;
   }
   // Does an interval that meets [begin, end) reach out of [outer_begin, outer_end)?
   bool crosses(Index begin, Index end, Index outer_begin, Index outer_end) const {
