@@ -211,6 +211,20 @@ TEST_CASE("fit_random_groups: does not care for the units of its inputs, nor for
   }
 }
 
+TEST_CASE("fit_random_groups, interpolate: a constant feature of any size is left out") {
+  Matrix<double> x = uniform(2, 100, 15, -2, 2);
+  Matrix<double> const y = (2 * x.row(0)).array().sin();
+  for (double const constant : {0.0, 3.0, 1.7e18, 1e150}) {  // nanoseconds since 1970
+    CAPTURE(constant);
+    x.row(1).setConstant(constant);
+    RandomGroupsFit const fit = fit_random_groups(x, y, 1, {.groups = 20});
+    RandomGroupsFit const without = fit_random_groups(Matrix<double>(x.topRows(1)), y, 1, {.groups = 20});
+    CHECK(fit.training_error(0) <= 1e-3);
+    CHECK(without.training_error(0) <= 1e-3);
+    CHECK(interpolate(x, y).largest_error <= 1e-12);
+  }
+}
+
 TEST_CASE("fit_random_groups: refuses what it cannot do") {
   Matrix<double> x = uniform(2, 10, 1), y = uniform(1, 10, 2);
   CHECK_THROWS_AS(fit_random_groups(x, y.leftCols(3), 1), shape_error);

@@ -110,6 +110,13 @@ TEMPLATE_TEST_CASE("norms: one column shown many times by an outer stride of 0 i
   Matrix<Scalar> y(6, 5);
   CHECK_THROWS_AS(TestType::forward(x, none, none, Scalar(1e-5), y), std::invalid_argument);
   TestType::forward(x.leftCols(1), none, none, Scalar(1e-5), y.leftCols(1));  // one column is no repetition
+  Matrix<Scalar> const other = normal<Scalar>(6, 5, 308);
+  NormStatistics<Scalar> statistics;
+  CHECK_THROWS_WITH(TestType::forward(other, x, none, Scalar(1e-5), y), Catch::Contains("gamma: an outer stride of 0"));
+  CHECK_THROWS_WITH(TestType::forward(other, none, x, Scalar(1e-5), y), Catch::Contains("beta: an outer stride of 0"));
+  TestType::forward(other, none, none, Scalar(1e-5), y, statistics);
+  CHECK_THROWS_WITH(TestType::backward(other, other, x, statistics, y, none, none),
+                    Catch::Contains("gamma: an outer stride of 0"));
 }
 
 TEMPLATE_TEST_CASE("norms: dgamma and dbeta must lie apart, from each other and from all that is read or written", "",

@@ -325,3 +325,21 @@ TEMPLATE_TEST_CASE("parallel norms: no samples and no features are legal and emp
     CHECK(all_zero(ours.dbeta));
   }
 }
+
+// Outputs of 16 MiB are written past the caches, by stores that fault at an address that is no multiple of a pack; the
+// last block of a column begins where its end says.
+TEMPLATE_TEST_CASE("PLN and PLS: large outputs whose columns end anywhere in memory with room between", "",
+                   FOLDNORM_ALL_NORMS) {
+  using Scalar = typename TestType::Scalar;
+  constexpr Index stride = 80;
+  for (GroupShape const shape : {GroupShape{66, 2}, {68, 2}, {72, 2}, {68, 4}, {72, 4}, {76, 4}, {72, 8}, {80, 8}}) {
+    Index const m = (Index{16} << 20) / (shape.n * static_cast<Index>(sizeof(Scalar))) + 1;
+    INFO(shape.n << " features in groups of " << shape.d);
+    Matrix<Scalar> const x = normal<Scalar>(shape.n, 37, 711, 1).replicate(1, m / 37 + 1).leftCols(m);
+    Matrix<Scalar> memory(stride, m);
+    TestType::forward_groups(x, shape.d, none, none, Scalar(1e-5), memory.topRows(shape.n));
+    Matrix<Scalar> const small = TestType::forward_groups(x.leftCols(37), shape.d, none, none, Scalar(1e-5));
+    CHECK(same_bits(memory.topLeftCorner(shape.n, 37), small));
+    CHECK(same_bits(memory.block(0, m / 37 * 37 - 37, shape.n, 37), small));
+  }
+}

@@ -4,6 +4,7 @@
 #include <foldnorm/layers/parallel_layer_norm.hpp>
 
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 
 #include "catch.hpp"
@@ -92,6 +93,50 @@ TEST_CASE("pq_norm: a group without spread gives 0, and NaN spoils its own group
   CHECK(y.bottomRows(3).array().isNaN().all());
 }
 
+TEST_CASE("pq_norm: equal values, whose mean is rounded, are exactly centered; and so are those near the largest") {
+  PqNormOptions const options{.eps = 0, .center = true};
+  Matrix<double> dx(3, 1);
+  for (int k = 1; k <= 1000; ++k) {
+    Matrix<double> const x = Matrix<double>::Constant(3, 1, k / 100.0);
+    CAPTURE(k);
+    REQUIRE(apply(x, 3, options).isZero(0));
+    pq_norm_backward<double>(Vector<double>{{1, 2, 3}}, x, 3, options, dx);
+    REQUIRE(dx.isZero(0));
+  }
+  Vector<double> const x{{1.7e308, -1.7e308, 1e308}};
+  Matrix<double> const y = apply(x, 3, options), small = apply(x * 1e-308, 3, options);
+  CHECK((y - small).cwiseAbs().maxCoeff() <= 1e-15);
+  Matrix<double> small_dx(3, 1);
+  Vector<double> const dy{{1, 2, -4}};
+  pq_norm_backward<double>(dy * 1e100, x, 3, options, dx);
+  pq_norm_backward<double>(dy, x * 1e-308, 3, options, small_dx);
+  CHECK((dx * 1e208 - small_dx).cwiseAbs().maxCoeff() <= 1e-14);
+}
+
+TEST_CASE("pq_norm: a NaN spoils its group wherever it stands, and whatever is behind it") {
+  for (double const eps : {0.0, 1e-5}) {
+    for (Index at : {0, 1, 2}) {
+      Matrix<double> x = Matrix<double>::Zero(3, 1), dx(3, 1);
+      x(at) = std::nan("");
+      CHECK(apply(x, 3, {.eps = eps}).array().isNaN().all());
+      pq_norm_backward<double>(Matrix<double>::Ones(3, 1), x, 3, {.eps = eps}, dx);
+      CHECK(dx.array().isNaN().all());
+    }
+  }
+}
+
+TEST_CASE("pq_norm: the moment has no slope at 0 for p <= 1, where sign(0) is 0") {
+  // Without the moment's share, dx(0) is r |h|^(r-1) M^(-1/q) dy(0) / scale, and dy(0) = 0.
+  for (double const exponent : {1.0, .5}) {
+    Matrix<double> dx(3, 1);
+    for (double const zero : {0.0, -0.0}) {
+      Vector<double> const x{{zero, 1, 3}};
+      pq_norm_backward<double>(Vector<double>{{0, 1, 0}}, x, 3, {.p = exponent, .q = exponent, .eps = 0}, dx);
+      CHECK(dx(0) == 0);
+    }
+  }
+}
+
 TEST_CASE("pq_norm: in place, float, and what it refuses") {
   Matrix<double> const x = normal<double>(6, 4, 6);
   Matrix<double> in_place = x;
@@ -129,4 +174,22 @@ TEST_CASE("pq_activation: x / sqrt(1 + x^2) for p = q = 2, and its derivative") 
   CHECK(dx(3) == 1);  // the limit at 0
   CHECK(dx(0) == 0);
   CHECK_THROWS_AS(pq_activation<double>(x, 0, 2, y), std::invalid_argument);
+}
+
+TEST_CASE("pq_activation: no power leaves the range where the result does not") {
+  Matrix<double> const ones = Matrix<double>::Ones(1, 4);
+  Matrix<double> x(1, 4), y(1, 4), dx(1, 4);
+  x << 1e-160, 1e-300, 1e155, std::numeric_limits<double>::infinity();
+  pq_activation<double>(x, 2, 8, y);
+  CHECK(std::abs(y(0) * 1e40 - 1) <= 1e-12);
+  CHECK(std::abs(y(1) * 1e75 - 1) <= 1e-12);
+  CHECK(y(2) == 1);
+  CHECK(y(3) == 1);
+  pq_activation_backward<double>(ones, x, 4, 4.0 / 3, dx);
+  CHECK(std::abs(dx(0)) <= 1e-319);  // 3e-320
+  CHECK(dx(2) == 0);
+  CHECK(dx(3) == 0);
+  pq_activation_backward<double>(ones, x, 1, 1, dx);
+  CHECK(std::abs(dx(0) - 1) <= 1e-15);
+  CHECK(std::abs(dx(2) / 1e-155 * 1e155 - 1) <= 1e-12);  // 1 / x^2
 }

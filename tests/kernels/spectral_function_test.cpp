@@ -62,6 +62,14 @@ TEST_CASE("spectral function: divided differences at close and equal arguments")
   }
 }
 
+TEST_CASE("spectral function: divided differences of l^-p at arguments far apart") {
+  Matrix<double> const k = differences(InversePower{.5}, ascending({1e-20, 1}));
+  for (double const entry : {k(0, 1), k(1, 0)}) CHECK(std::abs(entry / -1e10 - 1) <= 1e-9);  // (1 - 1e10) / (1 - 1e-20)
+  Matrix<double> const reversed = differences(InversePower{.5}, Vector<double>{{1, 1e-20}});
+  CHECK(reversed(0, 1) == k(1, 0));
+  CHECK(reversed(1, 0) == k(1, 0));
+}
+
 TEST_CASE("spectral function: Newton's polynomial and its divided differences, any number of steps") {
   for (Wide const condition : {1.0L, 10.0L, 1e4L, 1e8L}) {
     Problem problem(17, condition, 901);

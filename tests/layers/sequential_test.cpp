@@ -161,6 +161,13 @@ TEST_CASE("Sequential: a gradient or an input that does not fit throws before an
   CHECK_THROWS_AS(network.backward(dy, x, activations, dx, other_layer), std::invalid_argument);
   CHECK_THROWS_AS(network.backward(dy, x, activations, dx, other_shape), std::invalid_argument);
   CHECK_THROWS_AS(network.backward(dy, normal<double>(7, 5, 47), activations, tall, fitting), shape_error);
+  // Activations of another chain: of no norm there, and of one of other groups, whose gradient would be another one.
+  Sequential<double>::Activations of_no_norm, of_groups;
+  chain(Activation<double>(4, ActivationKind::relu), 3).forward(x, of_no_norm);
+  chain(ParallelLayerNorm<double>(4, 2), 3).forward(x, of_groups);
+  CHECK_THROWS_AS(network.backward(dy, x, of_no_norm, dx, fitting), shape_error);
+  CHECK_THROWS_WITH(network.backward(dy, x, of_groups, dx, fitting),
+                    Catch::Contains("norm_size of the statistics: size 2, expected 4"));
   for (auto* gradient : {&other_layer, &other_shape, &fitting}) {
     gradient->for_each_parameter([](std::string const& name, auto& values) {
       INFO(name);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Groups shared out over threads give what one thread gives. In the executable that is built with OpenMP.
 #include <foldnorm/whitening/iter_norm.hpp>
+#include <foldnorm/whitening/spectral_transformation.hpp>
+
+#include <stdexcept>
+#include <type_traits>
 
 #include "catch.hpp"
 #include "laws/inputs.hpp"
@@ -32,4 +36,21 @@ TEST_CASE("whitening: outputs and gradients do not depend on the number of threa
   CHECK(same_bits(dgamma[1], dgamma[0]));
   CHECK(same_bits(dbeta[1], dbeta[0]));
   CHECK(deps[1] == deps[0]);
+}
+
+TEST_CASE("whitening: what a function of the caller's throws in a thread comes to the caller") {
+  Index const d = 32, m = 8000;
+  auto const refuse = [](double) -> double { throw std::domain_error("no such eigenvalue"); };
+  ScalarFunction const function{refuse, refuse};
+  using Layer = SpectralTransformation<double, std::remove_const_t<decltype(function)>>;
+  Layer const layer(d, {.group_size = 8}, {function});
+  Layer::Cache cache;
+  Matrix<double> const x = normal<double>(d, m, 3);
+  Matrix<double> y = Matrix<double>::Zero(d, m);
+  for (int threads : {1, 3}) {
+    Eigen::setNbThreads(threads);
+    CHECK_THROWS_WITH(layer.forward(x, y, cache), "no such eigenvalue");
+  }
+  Eigen::setNbThreads(0);
+  CHECK(y.isZero(0));
 }

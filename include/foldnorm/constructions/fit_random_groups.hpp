@@ -12,6 +12,7 @@
 #pragma once
 
 #include <foldnorm/constructions/detail/unit_layer.hpp>
+#include <foldnorm/constructions/detail/varying_features.hpp>
 #include <foldnorm/constructions/units.hpp>
 #include <foldnorm/core/check.hpp>
 #include <foldnorm/core/errors.hpp>
@@ -66,9 +67,7 @@ inline StepUnits draw_groups(ConstMatrixRef<double> const& samples, RandomGroups
   Vector<double> const mean = samples.rowwise().mean();
   Vector<double> deviation = ((samples.colwise() - mean).rowwise().squaredNorm() / static_cast<double>(m)).cwiseSqrt();
   if (!deviation.allFinite()) throw_invalid("fit_random_groups: samples", " are too large to be squared");
-  // A constant feature says nothing at any scale. Not deviation > 0 alone: the mean of equal values is rounded.
-  Eigen::Array<bool, Eigen::Dynamic, 1> const varies =
-      samples.rowwise().maxCoeff().array() > samples.rowwise().minCoeff().array() && deviation.array() > 0;
+  Eigen::Array<bool, Eigen::Dynamic, 1> const varies = varying_features(samples) && deviation.array() > 0;
   deviation = varies.select(deviation, 1).eval();
   std::mt19937_64 random(seed);
   double const finest = std::log(options.finest), range = std::log(options.coarsest) - finest;
@@ -76,6 +75,7 @@ inline StepUnits draw_groups(ConstMatrixRef<double> const& samples, RandomGroups
   for (Index g = 0; g < options.groups; ++g) {
     Vector<double> direction(n);
     for (double& a : direction) a = normal_draw(random);
+    direction = varies.select(direction, 0).eval();
     auto const sample = static_cast<Index>(index_draw(random, static_cast<std::uint64_t>(m)));
     units.directions.col(g) = direction.normalized().cwiseQuotient(deviation);
     units.thresholds(g) = units.directions.col(g).dot(samples.col(sample));

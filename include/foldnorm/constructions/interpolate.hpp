@@ -8,6 +8,7 @@
 #pragma once
 
 #include <foldnorm/constructions/detail/unit_layer.hpp>
+#include <foldnorm/constructions/detail/varying_features.hpp>
 #include <foldnorm/constructions/units.hpp>
 #include <foldnorm/core/check.hpp>
 #include <foldnorm/core/errors.hpp>
@@ -76,12 +77,14 @@ struct SampleLine {
 inline SampleLine widest_line(ConstMatrixRef<double> const& samples, ConstMatrixRef<double> const& values,
                               InterpolationOptions const& options) {
   if (samples.rows() == 1) return {samples, values, Vector<double>::Ones(1)};
+  Eigen::Array<bool, Eigen::Dynamic, 1> const varies = varying_features(samples);
   SampleLine best;
   best.gap = -1;
   std::mt19937_64 random(options.seed);
   for (int attempt = 0; attempt < options.directions; ++attempt) {
     Vector<double> direction(samples.rows());
     for (double& a : direction) a = normal_draw(random);
+    direction = varies.select(direction, 0).eval();
     SampleLine next(samples, values, direction.normalized());
     if (next.gap > best.gap) best = std::move(next);
   }

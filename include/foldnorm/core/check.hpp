@@ -153,5 +153,6 @@ void check_strides(Eigen::MatrixBase<X> const& x, ArgumentNames const& what) {
     }
   }
 }
+inline void check_strides(none_t, ArgumentNames const&) {}
 
 }  // namespace foldnorm::inline FOLDNORM_ABI

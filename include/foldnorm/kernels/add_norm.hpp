@@ -99,6 +99,7 @@ void add_layer_norm_backward(Eigen::MatrixBase<DY> const& dy, DS const& ds,
                              OptionalOutput<typename DY::Scalar> const& dbeta, BackwardOptions const& options = {}) {
   using Scalar = typename DY::Scalar;
   check_strides(dy, "add_layer_norm_backward: dy");
+  check_strides(ds, "add_layer_norm_backward: ds");
   detail::normalize_sum_backward<detail::LayerNormPolicy, Scalar, detail::KeptGradientArgument<DS, Scalar>,
                                  detail::KeptSumArgument<DR, Scalar>>(
       {dy.derived(), s, statistics}, ds, alpha, gamma, dr, {dx, dgamma, dbeta}, options, "add_layer_norm_backward");
@@ -114,6 +115,7 @@ void add_rms_norm_backward(Eigen::MatrixBase<DY> const& dy, DS const& ds, ConstM
                            OptionalOutput<typename DY::Scalar> const& dbeta, BackwardOptions const& options = {}) {
   using Scalar = typename DY::Scalar;
   check_strides(dy, "add_rms_norm_backward: dy");
+  check_strides(ds, "add_rms_norm_backward: ds");
   detail::normalize_sum_backward<detail::RMSNormPolicy, Scalar, detail::KeptGradientArgument<DS, Scalar>,
                                  detail::KeptSumArgument<DR, Scalar>>(
       {dy.derived(), s, statistics}, ds, alpha, gamma, dr, {dx, dgamma, dbeta}, options, "add_rms_norm_backward");

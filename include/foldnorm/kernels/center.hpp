@@ -24,12 +24,7 @@ namespace detail {
 template <real_scalar Scalar>
 void center_sample(Scalar const* from, Index n, Scalar* y) {
   auto const x = [from](Index i) { return from[i]; };
-  SampleStatistics s;
-  find_mean(x, n, s);
-  if (!std::isfinite(s.mean_high)) {  // a sum of differences beyond the range: scale to about 1
-    s = SampleStatistics{.scale = rescue_scale(largest_magnitude(x, n), 0)};
-    find_mean(x, n, s);
-  }
+  SampleStatistics const s = mean_of_sample(x, n);
   for (Index i = 0; i < n; ++i) y[i] = static_cast<Scalar>(deviation(x(i), s) / s.scale);
 }
 
@@ -54,7 +49,11 @@ void center_samples_fast(Scalar const* x, Index x_stride, Index n, Scalar* y, In
     mean[r] = broadcast(total / static_cast<Scalar>(n));
   });
   if (!finite) {
-    for (Index r = 0; r < count; ++r) center_sample(x + r * x_stride, n, y + r * y_stride);
+    if constexpr (count == 1) {
+      center_sample(x, n, y);
+    } else {  // the others as ever
+      for (Index r = 0; r < count; ++r) center_samples_fast<1>(x + r * x_stride, 0, n, y + r * y_stride, 0);
+    }
     return;
   }
   for (Index i = 0; i < whole; i += width<Scalar>) {

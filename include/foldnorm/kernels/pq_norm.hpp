@@ -15,7 +15,9 @@
 #include <foldnorm/core/check.hpp>
 #include <foldnorm/core/errors.hpp>
 #include <foldnorm/core/types.hpp>
+#include <foldnorm/kernels/detail/moments.hpp>
 #include <foldnorm/kernels/detail/normalize.hpp>
+#include <foldnorm/kernels/norm_statistics.hpp>
 
 #include <cmath>
 #include <limits>
@@ -42,27 +44,29 @@ inline void check_exponents(double p, double q, char const* function) {
 // One group: its deviations h = centered x / scale, and their moment. The scale, the largest of |h| and eps^(1/p),
 // keeps both terms of the moment within [0, 1]: powers of x itself would overflow.
 struct PqGroup {
-  double mean = 0;
-  double scale = 1;
-  double moment = 0;  // mean(|h|^p) + eps / scale^p; 0 where y is 0 by definition
+  SampleStatistics center;  // mean and scale of x, if it is centered
+  double scale = 1;         // of what center leaves
+  double moment = 0;        // mean(|h|^p) + eps / scale^p; 0 where y is 0 by definition
 
   template <class Group>
   PqGroup(Group const& x, PqNormOptions const& options) {
-    if (options.center) mean = x.template cast<double>().mean();
-    double const smallest = std::pow(options.eps, 1 / options.p);
+    if (options.center) center = mean_of_sample(x, x.size());
+    double const smallest = std::pow(options.eps, 1 / options.p) * center.scale;
     scale = smallest;
     for (auto value : x) {
-      double const magnitude = std::abs(static_cast<double>(value) - mean);
-      if (!(magnitude <= scale)) scale = magnitude;  // NaN as well
+      double const magnitude = std::abs(detail::deviation(value, center));
+      if (!(magnitude <= scale)) scale = magnitude;
+      if (std::isnan(scale)) break;  // no later value may take its place
     }
     if (scale == 0) {
       scale = 1;
       return;
     }
-    for (auto value : x) moment += std::pow(std::abs(deviation(static_cast<double>(value))), options.p);
+    for (auto value : x) moment += std::pow(std::abs(deviation(value)), options.p);
     moment = moment / static_cast<double>(x.size()) + std::pow(smallest / scale, options.p);
   }
-  double deviation(double value) const { return (value - mean) / scale; }
+  double deviation(auto value) const { return detail::deviation(value, center) / scale; }
+  double slope() const { return center.scale / scale; }  // of a deviation by its value
 };
 
 }  // namespace detail
@@ -82,15 +86,16 @@ void pq_norm(ConstMatrixRef<Scalar> const& x, Index norm_size, PqNormOptions con
       detail::PqGroup const group(x.col(j).segment(begin, norm_size), options);
       double const gain = group.moment == 0 ? 0 : std::pow(group.moment, -1 / options.q);
       for (Index i = begin; i < begin + norm_size; ++i) {
-        double const h = group.deviation(static_cast<double>(x(i, j)));
+        double const h = group.deviation(x(i, j));
         y(i, j) = static_cast<Scalar>(std::copysign(std::pow(std::abs(h), ratio) * gain, h));
       }
     }
   }
 }
 
-// From dy and the forward's x to dx (n x m each; dx may be dy or x). Where p < q the slope at h = 0 is infinite: |h| is
-// taken to be at least 1e-12 of the group's largest there. A group whose y is 0 by definition has gradient 0.
+// From dy and the forward's x to dx (n x m each; dx may be dy or x). Where p < q the slope at h = 0 is infinite, and so
+// is that of |h|^p for p < 1: |h| is taken to be at least 1e-12 of the group's largest there. sign(0) = 0. A group
+// whose y is 0 by definition has gradient 0.
 template <real_scalar Scalar>
 void pq_norm_backward(ConstMatrixRef<Scalar> const& dy, ConstMatrixRef<Scalar> const& x, Index norm_size,
                       PqNormOptions const& options, MatrixRef<Scalar> dx) {
@@ -114,19 +119,19 @@ void pq_norm_backward(ConstMatrixRef<Scalar> const& dy, ConstMatrixRef<Scalar> c
       double const gain = std::pow(group.moment, -1 / q);
       double dy_dot_y = 0;
       for (Index i = 0; i < norm_size; ++i) {
-        double const h = group.deviation(static_cast<double>(x(begin + i, j)));
+        double const h = group.deviation(x(begin + i, j));
         dy_dot_y += static_cast<double>(dy(begin + i, j)) * std::copysign(std::pow(std::abs(h), ratio) * gain, h);
       }
       double const common = p / (q * static_cast<double>(norm_size) * group.moment) * dy_dot_y;
       for (Index i = 0; i < norm_size; ++i) {
-        double const h = group.deviation(static_cast<double>(x(begin + i, j)));
+        double const h = group.deviation(x(begin + i, j));
         double const magnitude = std::max(std::abs(h), 1e-12);
         dh[i] = ratio * std::pow(ratio < 1 ? magnitude : std::abs(h), ratio - 1) * gain *
                     static_cast<double>(dy(begin + i, j)) -
-                common * std::copysign(std::pow(p < 1 ? magnitude : std::abs(h), p - 1), h);
+                (h == 0 ? 0 : common * std::copysign(std::pow(p < 1 ? magnitude : std::abs(h), p - 1), h));
       }
       if (center) dh.array() -= dh.mean();
-      dx.col(j).segment(begin, norm_size) = (dh / group.scale).template cast<Scalar>();
+      dx.col(j).segment(begin, norm_size) = (dh * group.slope()).template cast<Scalar>();
     }
   }
 }
@@ -137,15 +142,15 @@ void pq_activation(ConstMatrixRef<Scalar> const& x, double p, double q, MatrixRe
   detail::check_exponents(p, q, "pq_activation");
   check_same_shape(x, y, "pq_activation: x, y");
   check_no_partial_overlap(x, y, "pq_activation: x, y");
-  // sign(x) (1 + |x|^-p)^(-1/q): nothing overflows.
   y = x.unaryExpr([p, q](Scalar value) {
     double const magnitude = std::abs(static_cast<double>(value));
-    double const result = magnitude == 0 ? 0 : std::pow(1 + std::pow(magnitude, -p), -1 / q);
+    double const result = magnitude <= 1 ? std::pow(magnitude, p / q) * std::pow(1 + std::pow(magnitude, p), -1 / q)
+                                         : std::pow(1 + std::pow(magnitude, -p), -1 / q);  // no power overflows
     return static_cast<Scalar>(std::copysign(result, static_cast<double>(value)));
   });
 }
 
-// dx = dy phi'(x),   phi'(x) = (p/q) |x|^(-p-1) (1 + |x|^-p)^(-1/q-1); at x = 0 its limit: 0 for p > q, 1 for p = q,
+// dx = dy phi'(x),   phi'(x) = (p/q) |x|^(p/q-1) (1 + |x|^p)^(-1/q-1); at x = 0 its limit: 0 for p > q, 1 for p = q,
 // and infinite for p < q.
 template <real_scalar Scalar>
 void pq_activation_backward(ConstMatrixRef<Scalar> const& dy, ConstMatrixRef<Scalar> const& x, double p, double q,
@@ -157,8 +162,9 @@ void pq_activation_backward(ConstMatrixRef<Scalar> const& dy, ConstMatrixRef<Sca
   check_no_partial_overlap(x, dx, "pq_activation_backward: x, dx");
   dx = dy.binaryExpr(x, [p, q](Scalar upstream, Scalar value) {
     double const magnitude = std::abs(static_cast<double>(value));
-    // (p/q) |x|^(p/q-1) (1 + |x|^p)^(-1/q-1)
-    double const slope = p / q * std::pow(magnitude, p / q - 1) * std::pow(1 + std::pow(magnitude, p), -1 / q - 1);
+    double const sign = magnitude <= 1 ? 1 : -1;  // as in pq_activation: above 1, both powers are taken of 1 / |x|
+    double const outer = magnitude <= 1 ? p / q - 1 : -p - 1;
+    double const slope = p / q * std::pow(magnitude, outer) * std::pow(1 + std::pow(magnitude, sign * p), -1 / q - 1);
     return static_cast<Scalar>(static_cast<double>(upstream) * slope);
   });
 }

@@ -90,14 +90,20 @@ struct InversePower {
   void values(Vector<double> const& l, Vector<double>& g) const { g = l.array().pow(-p); }
   void divided_differences(Vector<double> const& l, Matrix<double>& k) const {
     k.resize(l.size(), l.size());
+    k.diagonal() = l.array().pow(-p - 1);
     for (Index j = 0; j < l.size(); ++j) {
-      double const scale = std::pow(l(j), -p - 1);
-      for (Index i = 0; i < l.size(); ++i) k(i, j) = scale * relative_difference(l(i), l(j));
+      for (Index i = j + 1; i < l.size(); ++i) {
+        auto const [smaller, larger] = l(i) < l(j) ? std::pair(i, j) : std::pair(j, i);
+        k(i, j) = k(smaller, smaller) * relative_difference(l(larger), l(smaller));
+      }
     }
+    k.diagonal() *= -p;
+    detail::mirror_lower<double>(k);
   }
 
  private:
-  // (r^(-p) - 1) / (r - 1) for r = a / b, by way of log r, which is exact for close a and b.
+  // (r^(-p) - 1) / (r - 1) for r = a / b >= 1, by way of log r, which is exact for close a and b. (For small r, r - 1
+  // would be rounded to -1.)
   double relative_difference(double a, double b) const {
     double const delta = std::log1p((a - b) / b);
     if (std::abs(delta) < 1e-9) return -p * (1 - .5 * (p + 1) * delta);  // the next term is below 1e-18

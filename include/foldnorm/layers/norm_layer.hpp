@@ -70,6 +70,14 @@ class NormLayer {
     }
   }
 
+  // Throws shape_error for statistics of another layer's forward, or of another number of columns of x.
+  void check_statistics(Statistics const& statistics, Index columns) const {
+    check_size(statistics.features, in_features(), "NormLayer: features of the statistics");
+    check_size(statistics.norm_size, norm_size_, "NormLayer: norm_size of the statistics");
+    check_size(static_cast<Index>(statistics.samples.size()), groups() * columns,
+               "NormLayer: samples of the statistics");
+  }
+
   // Calls use(name, vector) for what training changes.
   template <class Use>
   void for_each_parameter(Use const& use) {
@@ -117,6 +125,7 @@ void NormLayer<Scalar, kind_>::backward(ConstMatrixRef<Scalar> const& dy, ConstM
                                         Statistics const& statistics, MatrixRef<Scalar> dx,
                                         OptionalOutput<Scalar> const& dgamma,
                                         OptionalOutput<Scalar> const& dbeta) const {
+  check_statistics(statistics, x.cols());
   BackwardOptions const adding{.accuracy = options_.accuracy, .add_to_parameters = true};
   if constexpr (kind == NormKind::layer_norm) {
     parallel_layer_norm_backward(dy, x, gamma, statistics, dx, dgamma, dbeta, adding);

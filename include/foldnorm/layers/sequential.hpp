@@ -169,6 +169,13 @@ class Sequential {
       Matrix<Scalar> const& output = activations.steps[i].output;
       check_size(output.rows(), foldnorm::out_features(layers_[i]), "Sequential::backward: features of an activation");
       check_size(output.cols(), columns, "Sequential::backward: columns of an activation");
+      std::visit(
+          [&](auto const& layer) {
+            if constexpr (keeps_statistics<std::remove_cvref_t<decltype(layer)>>) {
+              layer.check_statistics(activations.steps[i].statistics, columns);
+            }
+          },
+          layers_[i]);
       if (gradient.layers_[i].index() != layers_[i].index() || shapes(gradient.layers_[i]) != shapes(layers_[i])) {
         detail::throw_invalid("Sequential::backward: gradient", " has other layers");
       }

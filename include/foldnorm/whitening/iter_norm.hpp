@@ -36,6 +36,8 @@ struct IterNormMethod {
   struct State {
     NewtonIterates<Scalar> iterates;
     typename SpectralMethod<NewtonPolynomial>::template State<Scalar> spectral;
+    IterNormEngine engine = IterNormEngine::automatic;  // that filled it
+    int iterations = 0;
   };
 
   void check() const {
@@ -55,7 +57,9 @@ struct IterNormMethod {
   template <real_scalar Scalar>
   WhiteningReport find_whitener(detail::NormalizedCovariance<Scalar>& covariance, State<Scalar>& state) const {
     IterationOutcome outcome;
-    switch (engine_used(covariance.s.rows())) {
+    state.engine = engine_used(covariance.s.rows());
+    state.iterations = iterations;
+    switch (state.engine) {
       case IterNormEngine::newton:
         outcome = newton_inverse_square_root(covariance.s, iterations, state.iterates);
         break;
@@ -63,17 +67,18 @@ struct IterNormMethod {
         outcome = coupled_inverse_square_root(covariance.s, iterations, state.iterates);
         break;
       default:
-        return spectral().find_whitener(covariance, state.spectral);
+        return spectral(iterations).find_whitener(covariance, state.spectral);
     }
     covariance.p = state.iterates.result();
     return {.status = outcome.stopped_early ? WhiteningStatus::stopped_early : WhiteningStatus::ok,
             .residual = outcome.residual};
   }
 
+  // Of the forward that filled the state, whichever layer's it was.
   template <real_scalar Scalar>
   void find_covariance_gradient(detail::NormalizedCovariance<Scalar>& covariance, State<Scalar>& state) const {
     double const dp_dot_p = static_cast<double>(covariance.dp.cwiseProduct(covariance.p).sum());
-    switch (engine_used(covariance.s.rows())) {
+    switch (state.engine) {
       case IterNormEngine::newton:
         newton_inverse_square_root_backward(covariance.s, covariance.dp, state.iterates, covariance.ds);
         break;
@@ -81,14 +86,14 @@ struct IterNormMethod {
         coupled_inverse_square_root_backward(covariance.dp, state.iterates, covariance.ds);
         break;
       default:
-        spectral().find_covariance_gradient(covariance, state.spectral);
+        spectral(state.iterations).find_covariance_gradient(covariance, state.spectral);
         return;
     }
     detail::add_trace_gradient(dp_dot_p, covariance);
   }
 
  private:
-  SpectralMethod<NewtonPolynomial> spectral() const { return {.function = {.steps = iterations}}; }
+  static SpectralMethod<NewtonPolynomial> spectral(int steps) { return {.function = {.steps = steps}}; }
 };
 
 // For eps > 0 or eps = 0, any number of samples. Directions without variance stay without.

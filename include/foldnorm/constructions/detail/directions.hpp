@@ -5,6 +5,7 @@
 
 #include <foldnorm/constructions/detail/runs.hpp>
 #include <foldnorm/constructions/detail/soft_fold.hpp>
+#include <foldnorm/constructions/detail/varying_features.hpp>
 #include <foldnorm/core/random_draws.hpp>
 #include <foldnorm/core/types.hpp>
 
@@ -25,9 +26,7 @@ std::vector<Projection> random_projections(ConstMatrixRef<Scalar> const& samples
   auto const m = static_cast<double>(x.cols());
   Vector<double> const mean = (x / m).rowwise().sum();
   Vector<double> const deviation = (x.colwise() - mean).rowwise().stableNorm() / std::sqrt(m);
-  // Not deviation > 0: the mean of equal values is rounded.
-  Eigen::Array<bool, Eigen::Dynamic, 1> const varies =
-      x.rowwise().maxCoeff().array() > x.rowwise().minCoeff().array() && deviation.array() > 0;
+  Eigen::Array<bool, Eigen::Dynamic, 1> const varies = varying_features(x) && deviation.array() > 0;
   std::mt19937_64 random(seed);
   std::vector<Projection> projections(static_cast<std::size_t>(x.rows() == 1 ? 1 : count));
   for (Projection& line : projections) {

@@ -7,14 +7,14 @@
 
 namespace foldnorm::detail {
 
-// Evaluates an expression once; refers to the caller's memory where it can.
+// Evaluates an expression once; refers to the caller's memory where it can. Throws as check_strides does.
 template <class G>
 class BoundParameter {
   using P = typename G::Scalar;
   static constexpr bool per_feature = G::IsVectorAtCompileTime;
 
  public:
-  explicit BoundParameter(G const& expression) : view_(expression) {}
+  BoundParameter(G const& expression, ArgumentNames const& what) : view_(checked(expression, what)) {}
 
   template <class X>
   void check_shape(X const& x, ArgumentNames const& what) const {
@@ -32,13 +32,18 @@ class BoundParameter {
   static constexpr Index passes = per_feature ? 0 : 1;  // over a matrix of the size of x
 
  private:
+  static G const& checked(G const& expression, ArgumentNames const& what) {
+    check_strides(expression, what);
+    return expression;
+  }
+
   std::conditional_t<per_feature, ConstVectorRef<P>, ConstMatrixRef<P>> view_;
 };
 
 template <>
 class BoundParameter<none_t> {
  public:
-  explicit BoundParameter(none_t) {}
+  BoundParameter(none_t, ArgumentNames const&) {}
   void check_shape(auto const&, ArgumentNames const&) const {}
   void check_apart_from(auto const&, ArgumentNames const&) const {}
   NoParameter columns() const { return {}; }

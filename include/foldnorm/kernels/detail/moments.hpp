@@ -55,22 +55,6 @@ void find_mean(Sample const& x, Index n, SampleStatistics& s) {
 }
 
 template <class Sample>
-double mean_square_deviation(Sample const& x, Index n, SampleStatistics const& s) {
-  TwoWords const squares = sum_terms<ValueOf<Sample>>(n, [&](auto& to, Index i, int lane) {
-    double const e = deviation(x(i), s);
-    to.add_product(lane, e, e);
-  });
-  return squares.high / static_cast<double>(n);
-}
-
-// The norm's second moment of x * scale: variance, or mean square. Writes the mean into s where the norm has one.
-template <class Policy, class Sample>
-double find_second_moment(Sample const& x, Index n, SampleStatistics& s) {
-  if constexpr (Policy::subtracts_mean) find_mean(x, n, s);
-  return mean_square_deviation(x, n, s);
-}
-
-template <class Sample>
 double largest_magnitude(Sample const& x, Index n) {
   ValueOf<Sample> largest = 0;
   for (Index i = 0; i < n; ++i) largest = std::max(largest, std::abs(x(i)));
@@ -84,6 +68,34 @@ inline double rescue_scale(double largest, double eps) {
   int exponent = std::clamp(-std::ilogb(largest), -1000, 1000);
   if (eps > 0) exponent = std::min(exponent, 500 - std::ilogb(eps) / 2);
   return std::ldexp(1.0, std::max(exponent, -1000));
+}
+
+// The mean alone, finite for every finite sample: what deviation() takes away.
+template <class Sample>
+SampleStatistics mean_of_sample(Sample const& x, Index n) {
+  SampleStatistics s;
+  find_mean(x, n, s);
+  if (!std::isfinite(s.mean_high)) {  // a sum of differences beyond the range: scale to about 1
+    s = SampleStatistics{.scale = rescue_scale(largest_magnitude(x, n), 0)};
+    find_mean(x, n, s);
+  }
+  return s;
+}
+
+template <class Sample>
+double mean_square_deviation(Sample const& x, Index n, SampleStatistics const& s) {
+  TwoWords const squares = sum_terms<ValueOf<Sample>>(n, [&](auto& to, Index i, int lane) {
+    double const e = deviation(x(i), s);
+    to.add_product(lane, e, e);
+  });
+  return squares.high / static_cast<double>(n);
+}
+
+// The norm's second moment of x * scale: variance, or mean square. Writes the mean into s where the norm has one.
+template <class Policy, class Sample>
+double find_second_moment(Sample const& x, Index n, SampleStatistics& s) {
+  if constexpr (Policy::subtracts_mean) find_mean(x, n, s);
+  return mean_square_deviation(x, n, s);
 }
 
 // Statistics of one sample of n >= 1 features, finite for every finite sample.

@@ -26,15 +26,17 @@ namespace foldnorm::detail {
 // reads them next would find only their end there.
 inline constexpr Index streaming_bytes = Index{16} << 20;
 
-// Where every sample begins at a pack's boundary; long samples anywhere (whole_lines, line_buffer.hpp).
-// `short_samples`: written in blocks.
+// Where every sample begins at a pack's boundary, or where packs hold several samples, a column begins and ends there
+// (its last block is counted from its end); long samples anywhere (whole_lines, line_buffer.hpp). `short_samples`:
+// written in blocks.
 template <class T>
-bool streamable(Columns<T> const& y, Index norm_size, bool short_samples) {
+bool streamable(Columns<T> const& y, Index features, Index norm_size, bool short_samples) {
   auto const address = static_cast<Index>(reinterpret_cast<std::uintptr_t>(y.data));
   auto const size = static_cast<Index>(sizeof(T)), bytes = norm_size * size;
   auto const aligned = [](Index offset) { return offset % pack_bytes == 0; };
   if (!short_samples && bytes >= bytes_worth_lines) return address % size == 0;
-  return aligned(address) && aligned(y.stride * size) && (norm_size < width<Compute<T>> || aligned(bytes));
+  bool const packs_hold_several = norm_size < width<Compute<T>>;
+  return aligned(address) && aligned(y.stride * size) && aligned(packs_hold_several ? features * size : bytes);
 }
 
 template <class Norm, class Operands>
@@ -110,7 +112,7 @@ void normalize_checked(SourceColumns const& source, Index features, Index column
 
   Index const bytes = features * columns * static_cast<Index>(sizeof(T));
   bool const streams = real_scalar<T> && bytes >= streaming_bytes && !in_place &&
-                       streamable(y, norm_size, is_short_group<Compute<T>>(norm_size));
+                       streamable(y, features, norm_size, is_short_group<Compute<T>>(norm_size));
   Traffic const traffic = streams ? Traffic::streamed : Traffic::cached;
   passes += BoundParameter<G>::passes + BoundParameter<B>::passes;
   if (call.accuracy == Accuracy::accurate) {
@@ -150,8 +152,8 @@ FOLDNORM_INLINE void check_norm_arguments(X const& x, Y const& y, BoundParameter
 template <class Norm, storage_scalar T, class G, class B>
 void normalize(ConstMatrixRef<T> const& x, G const& gamma, B const& beta, Compute<T> eps, MatrixRef<T>& y,
                NormCall<T> const& call) {
-  BoundParameter<G> const gain(gamma);
-  BoundParameter<B> const shift(beta);
+  BoundParameter<G> const gain(gamma, {call.function, "gamma"});
+  BoundParameter<B> const shift(beta, {call.function, "beta"});
   check_norm_arguments(x, y, gain, shift, eps, call.function);
   normalize_checked<Norm, false>(PlainColumns<T>{columns_of(x)}, x.rows(), x.cols(), x.rows(), gain, shift, eps,
                                  columns_of(y), x.data() == y.data(), 2, call);
@@ -161,8 +163,8 @@ void normalize(ConstMatrixRef<T> const& x, G const& gamma, B const& beta, Comput
 template <class Norm, storage_scalar T, class G, class B>
 void normalize_groups(ConstMatrixRef<T> const& x, Index norm_size, G const& gamma, B const& beta, Compute<T> eps,
                       MatrixRef<T>& y, NormCall<T> const& call) {
-  BoundParameter<G> const gain(gamma);
-  BoundParameter<B> const shift(beta);
+  BoundParameter<G> const gain(gamma, {call.function, "gamma"});
+  BoundParameter<B> const shift(beta, {call.function, "beta"});
   check_norm_arguments(x, y, gain, shift, eps, call.function);
   check_norm_size(norm_size, x.rows(), call.function);
   normalize_checked<Norm, true>(PlainColumns<T>{columns_of(x)}, x.rows(), x.cols(), norm_size, gain, shift, eps,

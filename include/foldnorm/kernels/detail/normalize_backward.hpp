@@ -98,8 +98,9 @@ void backward_checked(Operands const& operands, Index features, Index columns, b
     });
     return;
   }
-  bool const streams = real_scalar<T> && bytes >= streaming_bytes && !in_place &&
-                       streamable(operands.dx, operands.norm_size, is_short_for_backward<Operands>(operands.norm_size));
+  bool const streams =
+      real_scalar<T> && bytes >= streaming_bytes && !in_place &&
+      streamable(operands.dx, features, operands.norm_size, is_short_for_backward<Operands>(operands.norm_size));
   Traffic const traffic = streams ? Traffic::streamed : Traffic::cached;
   ParameterGradients<C, T> const gradients(dgamma, dbeta, features, columns, options.add_to_parameters, operands.x.data,
                                            workspace);
@@ -163,7 +164,7 @@ void check_backward_arguments(BackwardInputs<T> const& in, BoundParameter<G> con
 template <class Norm, storage_scalar T, bool grouped, class G>
 void normalize_backward(BackwardInputs<T> const& in, G const& gamma, BackwardOutputs<T> const& out,
                         BackwardOptions const& options, char const* function) {
-  BoundParameter<G> const gain(gamma);
+  BoundParameter<G> const gain(gamma, {function, "gamma"});
   check_backward_arguments(in, gain, out, grouped, function);
   if (in.x.rows() == 0) return;
   Columns<T> const dx = columns_of(out.dx);

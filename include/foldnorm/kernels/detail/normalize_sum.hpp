@@ -24,8 +24,8 @@ void check_written_sum(MatrixRef<T> const& s, ConstMatrixRef<T> const& x, ConstM
 template <class Norm, storage_scalar T, class S, class G, class B>
 void normalize_sum(ConstMatrixRef<T> const& x, Compute<T> alpha, ConstMatrixRef<T> const& r, G const& gamma,
                    B const& beta, Compute<T> eps, S s, MatrixRef<T>& y, NormCall<T> const& call) {
-  BoundParameter<G> const gain(gamma);
-  BoundParameter<B> const shift(beta);
+  BoundParameter<G> const gain(gamma, {call.function, "gamma"});
+  BoundParameter<B> const shift(beta, {call.function, "beta"});
   check_same_shape(x, r, {call.function, "x, r"});
   check_norm_arguments(x, y, gain, shift, eps, call.function);
   check_no_partial_overlap(r, y, {call.function, "r, y"});
@@ -47,7 +47,7 @@ void normalize_sum(ConstMatrixRef<T> const& x, Compute<T> alpha, ConstMatrixRef<
 template <class Norm, storage_scalar T, class DS, class DR, class G>
 void normalize_sum_backward(BackwardInputs<T> const& in, DS const& ds, Compute<T> alpha, G const& gamma, DR dr,
                             BackwardOutputs<T> const& out, BackwardOptions const& options, char const* function) {
-  BoundParameter<G> const gain(gamma);
+  BoundParameter<G> const gain(gamma, {function, "gamma"});
   check_backward_arguments(in, gain, out, false, function);
   if (options.add_to_dx) {
     detail::raise<std::invalid_argument>(std::string(function) + ": options.add_to_dx: pass what is there as ds");
