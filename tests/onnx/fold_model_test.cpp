@@ -6,6 +6,7 @@
 #include "graph/matchers.hpp"
 #include "onnx/onnx_testing.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -476,6 +477,63 @@ TEST_CASE("new nodes have names of their own") {
     for (auto const& node : folded.folded.model.graph().node()) {
       CAPTURE(node.name());
       CHECK(names.insert(node.name()).second);
+    }
+  }
+}
+
+TEST_CASE("a beta of zeros goes, and leaves its name: of an output, and of what an inserted center reads") {
+  for (auto const& target : {OnnxFoldOptions{}, for_onnxruntime()}) {
+    ModelBuilder b;
+    std::string const h = b.linear(b.input("x", {-1, -2, 6}), 6, 8), d = b.node("Sub", {h, b.mean(h)});
+    std::string const v = b.node("Add", {b.mean(b.node("Mul", {d, d})), b.scalar(1e-5)});
+    std::string const n = b.node("Mul", {b.node("Div", {d, b.node("Sqrt", {v})}), b.weight("gamma", {8})});
+    b.add("Add", {n, b.constant("beta", {8}, std::vector<double>(8))}, {b.output("y")});
+    std::string stream = "y";  // whose mean gamma has moved: a center lets the norms behind it fold
+    for (int k = 0; k < 2; ++k) {
+      stream = b.node("Add", {stream, b.linear(b.node("Relu", {b.written_out(stream, 8)}), 8, 8)});
+    }
+    b.add("Identity", {b.written_out(stream, 8)}, {b.output("z")});
+    FoldedTestModel const plain(b.model, target);
+    CHECK_THAT(plain.report(), Contains("folded 1 of 4\n"));
+    for (auto const& node : plain.folded.model.graph().node()) CHECK(std::ranges::count(node.input(), "beta") == 0);
+    CHECK(plain.error(tokens(6)) < onnx_fold_tolerance);
+
+    b.model.mutable_graph()->mutable_output()->DeleteSubrange(0, 1);  // as an output, y sees a shift
+    OnnxFoldOptions options = target;
+    options.insert_centering = true;
+    FoldedTestModel const centered(b.model, options);
+    CAPTURE(centered.report());
+    CHECK_THAT(centered.report(), Contains("folded 4 of 4\n") && Contains("insert behind "));
+    CHECK(centered.error(tokens(6)) < onnx_fold_tolerance);
+  }
+}
+
+TEST_CASE("a constant that gives a value more axes stays: a scale, a gamma, a beta, an epsilon") {
+  TestTensors const rows = {{"x", random_tensor({5, 6}, 7)}};
+  for (std::string const what : {"scale", "gamma", "beta", "epsilon"}) {
+    for (std::int64_t const rank : {1, 3}) {
+      auto const dims = [&](bool is_it) {
+        return is_it && rank == 3 ? std::vector<std::int64_t>{1, 1, 8} : std::vector<std::int64_t>{8};
+      };
+      for (int k = 0; k < 4; ++k) {
+        ModelBuilder b;
+        std::string h = b.linear(b.input("x", {-1, 6}), 6, 8);
+        if (what == "scale") h = b.node("Mul", {h, b.weight("scale", dims(true))});
+        std::string const d = b.node("Sub", {h, b.mean(h)});
+        std::vector<std::int64_t> const of_epsilon(what == "epsilon" && rank == 3 ? 3 : 0, 1);
+        std::string const v = b.node("Add", {b.mean(b.node("Mul", {d, d})), b.constant("epsilon", of_epsilon, {1e-5})});
+        std::string const n =
+            b.node("Mul", {b.node("Div", {d, b.node("Sqrt", {v})}), b.weight("gamma", dims(what == "gamma"))});
+        std::string const y = b.node("Add", {n, b.constant("beta", dims(what == "beta"), std::vector<double>(8))});
+        b.add("Identity", {b.linear(y, 8, 3)}, {b.output("y")});
+        OnnxFoldOptions options;
+        options.affine = (k & 1) != 0;
+        options.target = (k & 2) != 0 ? OnnxTarget::onnxruntime : OnnxTarget::onnx;
+        FoldedTestModel const model(b.model, options);
+        CAPTURE(what, rank, k, model.report());
+        CHECK(model.error(rows) < onnx_fold_tolerance);
+        if (rank == 1) CHECK_THAT(model.report(), Contains("folded 1 of 1\n"));
+      }
     }
   }
 }

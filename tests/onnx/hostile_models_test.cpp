@@ -236,3 +236,19 @@ TEST_CASE("an epsilon that no norm has is refused") {
   b.node("Div", {d, b.node("Sqrt", {b.node("Add", {b.mean(b.node("Mul", {d, d})), b.scalar(-1)})})});
   CHECK_THAT(onnx_complaint(b.model.SerializeAsString()), Contains("expected a finite number >= 0"));
 }
+
+// Seconds and megabytes; by the square of its length it would be minutes, and gigabytes.
+TEST_CASE("a long chain of identities, each of them read, is walked once and copied nowhere") {
+  ModelBuilder b;
+  b.input("x", {2, 8});
+  std::string axes = b.integers("axes", {1}), many = b.integers("many", std::vector<std::int64_t>(1024, 1));
+  for (int k = 0; k < 20'000; ++k) {
+    axes = b.node("Identity", {axes});
+    many = b.node("Identity", {many});
+    b.node("ReduceSum", {"x", axes}, {{"keepdims", 1}});
+  }
+  b.add("Relu", {b.layer_norm(b.linear("x", 8, 8), 8)}, {"y"});
+  b.output("y");
+  FoldedTestModel const model(b.model);
+  CHECK(model.folded.folds() == 1);
+}

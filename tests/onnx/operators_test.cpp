@@ -215,6 +215,28 @@ std::vector<OperatorCase> const& operator_cases() {
          return columns(b, b.node("ConvTranspose", {columns(b, x), b.weight("w", {8, 8, 3}), b.weight("c", {8})}, {},
                                   {{"strides", {2}}}));
        }},
+      {"ConvTranspose of one tap, with zeros between", it_folds,
+       [](auto& b, auto& x) {
+         return columns(b, b.node("ConvTranspose", {columns(b, x), b.weight("w", {8, 8, 1}), b.weight("c", {8})}, {},
+                                  {{"strides", {2}}}));
+       }},
+      {"Conv of one tap, with zeros around", it_folds,
+       [](auto& b, auto& x) {
+         return columns(
+             b, b.node("Conv", {columns(b, x), b.weight("w", {8, 8, 1}), b.weight("c", {8})}, {}, {{"pads", {1, 1}}}));
+       }},
+      {"zero minus a value", it_folds,
+       [](auto& b, auto& x) {
+         return b.node("Sub", {b.scalar(0), x});
+       }},
+      {"a vector minus a value", it_folds,
+       [](auto& b, auto& x) {
+         return b.node("Sub", {b.weight("v", {8}), x});
+       }},
+      {"Mul by a sum over no axis", ": nonlinear: Mul ",
+       [](auto& b, auto& x) {
+         return b.node("Mul", {x, b.node("ReduceSum", {b.linear(x, 8, 8)}, {{"noop_with_empty_axes", 1}})});
+       }},
       {"ConvTranspose in groups", ": unknown: ConvTranspose ",
        [](auto& b, auto& x) {
          return columns(b, b.node("ConvTranspose", {columns(b, x), b.weight("w", {8, 4, 3})}, {{"group", 2}}));

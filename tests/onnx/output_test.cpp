@@ -173,6 +173,36 @@ TEST_CASE("onnx output: nothing is written where data are not what the model say
   CHECK_THROWS_WITH(fold_to(folder / "model.onnx", "/nowhere/folded.onnx"), Contains("cannot be written"));
 }
 
+TEST_CASE("onnx output: data of the original are not written over, unless it is itself") {
+  TemporaryFolder const folder;
+  model_outside(folder / "model.onnx", "folded.onnx.data");
+  std::string const data = read_bytes(folder / "folded.onnx.data");
+  CHECK_THROWS_WITH(fold_to(folder / "model.onnx", folder / "folded.onnx.data"), Contains("would be lost"));
+  CHECK_THROWS_WITH(fold_to(folder / "model.onnx", folder / "folded.onnx"), Contains("would be lost"));
+  CHECK(read_bytes(folder / "folded.onnx.data") == data);
+  CHECK(folder.file_count() == 2);
+}
+
+TEST_CASE("onnx output: data of which only the file is said go to another folder, as PyTorch's exporter says it") {
+  TemporaryFolder const folder;
+  std::filesystem::create_directory(folder / "other");
+  ::onnx::ModelProto model = model_outside(folder / "model.onnx", "weights.bin");
+  auto const before = tensors_of(folder / "model.onnx");
+  TestTensors const expected = run_file(folder / "model.onnx");
+  for (auto& tensor : *model.mutable_graph()->mutable_initializer()) {
+    std::string const bytes = before.at(tensor.name());
+    write_bytes(folder / tensor.name(), bytes);
+    tensor.clear_external_data();
+    auto& entry = *tensor.add_external_data();
+    entry.set_key("location");
+    entry.set_value(tensor.name());
+  }
+  write_bytes(folder / "model.onnx", model.SerializeAsString());
+  std::filesystem::remove(folder / "weights.bin");
+  REQUIRE(fold_to(folder / "model.onnx", folder / "other/folded.onnx"));
+  check_folded(folder / "model.onnx", folder / "other/folded.onnx", before, expected);
+}
+
 TEST_CASE("onnx output: large constants that a fold adds go outside, too, if the model keeps any there") {
   TemporaryFolder const folder;
   ModelBuilder b(23);

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace foldnorm::inline FOLDNORM_ABI {
@@ -73,12 +74,19 @@ class OnnxConstants {
 
   // The value behind identities and casts of constants.
   std::string original(std::string value) const {
+    std::vector<std::string> passed;
     for (int n = index_.producer(value); n != OnnxIndex::nobody; n = index_.producer(value)) {
+      if (auto const known = originals_.find(value); known != originals_.end()) {
+        value = known->second;
+        break;
+      }
       auto const& node = index_.node(n);
       bool const passes = node.op_type() == "Identity" || node.op_type() == "Cast";
       if (!passes || !index_.is_standard(node) || node.input_size() != 1) break;
+      passed.push_back(value);
       value = node.input(0);
     }
+    for (auto const& name : passed) originals_.emplace(name, value);
     return value;
   }
 
@@ -120,6 +128,8 @@ class OnnxConstants {
 
   OnnxFile const& file_;
   OnnxIndex const& index_;
+  // Asked for before, so that a chain of identities with a reader of each is walked once. Not for several threads.
+  mutable std::unordered_map<std::string, std::string> originals_;
 };
 
 }  // namespace foldnorm::inline FOLDNORM_ABI

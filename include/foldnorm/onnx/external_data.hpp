@@ -14,12 +14,26 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
 
 namespace foldnorm::inline FOLDNORM_ABI {
+
+// The elements that a tensor's shape says; empty if an axis is negative, or they are more than a file can hold.
+inline std::optional<std::uint64_t> element_count(::onnx::TensorProto const& tensor) {
+  constexpr auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / sizeof(double);
+  std::uint64_t count = 1;
+  for (std::int64_t const length : tensor.dims()) {
+    if (length < 0) return std::nullopt;
+    auto const factor = static_cast<std::uint64_t>(length);
+    if (factor != 0 && count > most / factor) return std::nullopt;
+    count *= factor;
+  }
+  return count;
+}
 
 namespace detail {
 
@@ -33,6 +47,34 @@ inline std::string external_entry(::onnx::TensorProto const& tensor, std::string
     if (entry.key() == key) value = entry.value();
   }
   return value;
+}
+
+// The bytes that a tensor's shape and type say; empty of a type that foldnorm does not know the size of.
+inline std::optional<std::uint64_t> stored_bytes(::onnx::TensorProto const& tensor) {
+  using Tensor = ::onnx::TensorProto;
+  auto const count = element_count(tensor);
+  if (!count) return std::nullopt;
+  switch (tensor.data_type()) {
+    case Tensor::BOOL:
+    case Tensor::INT8:
+    case Tensor::UINT8:
+      return *count;
+    case Tensor::INT16:
+    case Tensor::UINT16:
+    case Tensor::FLOAT16:
+    case Tensor::BFLOAT16:
+      return 2 * *count;
+    case Tensor::INT32:
+    case Tensor::UINT32:
+    case Tensor::FLOAT:
+      return 4 * *count;
+    case Tensor::INT64:
+    case Tensor::UINT64:
+    case Tensor::DOUBLE:
+      return 8 * *count;
+    default:
+      return std::nullopt;
+  }
 }
 
 template <class Nodes>
@@ -100,14 +142,15 @@ class ExternalData {
     return path;
   }
 
-  // Where they are. `expected`: how many the tensor's shape and type say; without it, as many as the model says. Throws
+  // Where they are. `expected`: how many the tensor's shape and type say; without it, as many as the model says, or if
+  // it says nothing, all from the offset on (PyTorch's exporter, which writes a file for each tensor). Throws
   // onnx_error where they may not be there, or are not.
   ExternalBytes find(std::optional<std::uint64_t> expected) const {
     ExternalBytes found{path(), number("offset").value_or(0), 0};
     std::uint64_t const size = std::filesystem::file_size(found.path);
     auto const length = number("length");
-    if (!length && !expected) fail("of unknown length");
-    found.length = length.value_or(expected.value_or(0));
+    std::uint64_t const rest = found.offset <= size ? size - found.offset : 0;
+    found.length = length.value_or(expected.value_or(stored_bytes(tensor_).value_or(rest)));
     if (expected && found.length != *expected) {
       fail("of " + std::to_string(found.length) + " bytes, expected " + std::to_string(*expected) + " by its shape");
     }

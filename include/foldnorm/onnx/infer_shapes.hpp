@@ -24,7 +24,8 @@ namespace foldnorm::inline FOLDNORM_ABI {
 
 class OnnxShapes {
  public:
-  // One pass over the nodes; each costs its inputs and at most OnnxShape::most_axes.
+  // One pass over the nodes; each costs its inputs and at most OnnxShape::most_axes, or most_contents where integers
+  // are computed.
   OnnxShapes(OnnxFile const& file, OnnxIndex const& index)
       : constants_(file, index), index_(index), rules_(constants_, shapes_) {
     for (::onnx::GraphProto const* const graph : index.graphs()) {
@@ -95,6 +96,7 @@ class OnnxShapes {
         if (is_static && k == 0) {
           auto const shape_of = [this](std::string const& value) -> OnnxShape const& { return of(value); };
           shape.contents = detail::integer_contents(node, shape_of, constants_);
+          if (shape.contents && shape.contents->size() > OnnxShape::most_contents) shape.contents.reset();
         }
       }
       auto const declared = declared_.find(node.output(k));

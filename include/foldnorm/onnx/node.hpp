@@ -28,6 +28,11 @@ inline double float_attribute(::onnx::NodeProto const& node, std::string_view na
                                                                          : otherwise;
 }
 
+inline std::string text_attribute(::onnx::NodeProto const& node, std::string_view name, std::string const& otherwise) {
+  auto const* const attribute = find_attribute(node, name);
+  return attribute && !attribute->s().empty() ? attribute->s() : otherwise;
+}
+
 // An input of a node that may be left out: empty where it is.
 inline std::string input_of(::onnx::NodeProto const& node, int i) {
   return i < node.input_size() ? node.input(i) : std::string();

@@ -33,11 +33,20 @@ namespace foldnorm::inline FOLDNORM_ABI {
 class OnnxOutput {
  public:
   // `original` is not owned. Throws std::runtime_error as AtomicFile does: the place can be written to, or it is known
-  // before any work is done.
+  // before any work is done; onnx_error where model or data would replace data of the original, unless that is
+  // replaced, too.
   OnnxOutput(std::filesystem::path path, OnnxFile const& original)
       : path_(std::move(path)), original_(original), model_(path_), data_(path_) {
     for (auto const* const tensor : detail::external_tensors(original.model())) {
       locations_.insert(detail::external_entry(*tensor, "location"));
+    }
+    bool const is_over_original = is_same_file(path_, original.path());
+    for (std::string const& location : locations_) {
+      auto const data = original.folder() / location;
+      bool const is_taken = is_same_file(data, path_) || (!is_over_original && is_same_file(data, data_.path()));
+      if (!is_taken) continue;
+      detail::raise<onnx_error>(path_.string() + ": " + data.string() + " holds data of " + original.name() +
+                                ", which would be lost: write to another place");
     }
   }
 
@@ -83,15 +92,16 @@ class OnnxOutput {
   }
 
  private:
-  bool is_same_folder() const {
+  // Is it one file or folder? Where one is not there, no.
+  static bool is_same_file(std::filesystem::path const& a, std::filesystem::path const& b) {
     std::error_code error;
-    return std::filesystem::equivalent(folder(), original_.folder(), error);
+    return std::filesystem::equivalent(a, b, error);
   }
+  bool is_same_folder() const { return is_same_file(folder(), original_.folder()); }
   bool moves_all() const {
     if (!is_same_folder()) return true;
     return std::ranges::any_of(locations_, [&](std::string const& location) {
-      std::error_code error;
-      return std::filesystem::equivalent(original_.folder() / location, data_.path(), error);
+      return is_same_file(original_.folder() / location, data_.path());
     });
   }
 

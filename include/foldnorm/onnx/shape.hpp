@@ -36,6 +36,7 @@ class OnnxDim {
 
 struct OnnxShape {
   static constexpr std::size_t most_axes = 16;
+  static constexpr std::size_t most_contents = 4 * most_axes;  // that are computed
 
   std::optional<std::vector<OnnxDim>> dims;      // empty: not even the rank is known
   std::optional<std::vector<OnnxDim>> contents;  // of a small integer scalar or vector

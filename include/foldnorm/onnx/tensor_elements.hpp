@@ -12,7 +12,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -20,19 +19,6 @@
 namespace foldnorm::inline FOLDNORM_ABI {
 
 static_assert(std::endian::native == std::endian::little, "ONNX tensors are read and written as they lie in memory");
-
-// The elements that a tensor's shape says; empty if an axis is negative, or they are more than a file can hold.
-inline std::optional<std::uint64_t> element_count(::onnx::TensorProto const& tensor) {
-  constexpr auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / sizeof(double);
-  std::uint64_t count = 1;
-  for (std::int64_t const length : tensor.dims()) {
-    if (length < 0) return std::nullopt;
-    auto const factor = static_cast<std::uint64_t>(length);
-    if (factor != 0 && count > most / factor) return std::nullopt;
-    count *= factor;
-  }
-  return count;
-}
 
 // Calls use(Scalar()) for the scalar of a tensor that weights can have. False, and no call, for every other type.
 template <class Use>

@@ -89,7 +89,12 @@ inline bool add_sum(NetworkBuilder& to, int n) {
     Index const features = to.features(*x);
     std::string const name = node.input(1 - i);
     bool const is_zero = to.constants.scalar(name) == 0.0 && constant->tensor->dims_size() == 0;
-    if (is_zero) return to.define_output(n, to.graph().identity(to.fresh_name(n), x->node), x->axis), true;
+    if (is_zero) {
+      bool const negates = node.op_type() == "Sub" && i == 1;  // 0 - x
+      NodeId const made =
+          negates ? to.graph().scale(to.fresh_name(n), x->node, -1) : to.graph().identity(to.fresh_name(n), x->node);
+      return to.define_output(n, made, x->axis), true;
+    }
     if (auto const vector = vector_along(*constant, x->axis, features);
         vector && to.tensors.fits(*constant, *vector, ParameterKind::vector)) {
       std::string const parameter = to.use(*constant, *vector, ParameterKind::vector);
@@ -139,10 +144,8 @@ inline bool add_product(NetworkBuilder& to, int n) {
     auto const vector = constant ? vector_along(*constant, x->axis, to.features(*x)) : std::nullopt;
     if (vector && to.tensors.fits(*constant, *vector, ParameterKind::vector)) {
       std::string const parameter = to.use(*constant, *vector, ParameterKind::vector);
-      return to.define_output(
-                 n, to.graph().scale_channels(to.fresh_name(n), to.from_scope_of(n, node.input(i), x->node), parameter),
-                 x->axis),
-             true;
+      NodeId const read = to.from_scope_of(n, node.input(i), x->node, to.adds_axes(*constant, node.input(i)));
+      return to.define_output(n, to.graph().scale_channels(to.fresh_name(n), read, parameter), x->axis), true;
     }
   }
   if (divides || !to.value(node.input(0)) || !to.value(node.input(1))) return false;

@@ -59,7 +59,7 @@ inline std::optional<Dims> integer_contents(::onnx::NodeProto const& node, Shape
     Dims result;
     for (auto const& input : node.input()) {
       auto const& part = shape_of(input).contents;
-      if (!part || result.size() + part->size() > 4 * OnnxShape::most_axes) return std::nullopt;
+      if (!part || result.size() + part->size() > OnnxShape::most_contents) return std::nullopt;
       result.insert(result.end(), part->begin(), part->end());
     }
     return result;

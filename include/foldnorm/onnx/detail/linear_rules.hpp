@@ -116,7 +116,8 @@ inline bool add_conv(NetworkBuilder& to, int n) {
   bool const is_view = taps % 2 == 0 || (taps == 1 && has_padding);
   OnnxLayout const layout{.rows = out, .inner = in_of_group * taps, .kernel = is_view ? 1 : taps};
   if (!bias || (is_view && groups != 1) || !to.tensors.fits(*weight, layout, ParameterKind::weight)) return false;
-  NodeId const x = to.along(node.input(0), axis, is_view ? in_of_group * taps : in_of_group * groups, n);
+  NodeId const x = is_view ? to.view_of(node.input(0), axis, in_of_group * taps, n)
+                           : to.along(node.input(0), axis, in_of_group * groups, n);
   std::string const parameter = to.use(*weight, layout, ParameterKind::weight);
   std::string const name = to.fresh_name(n);
   NodeId const made = is_view ? to.graph().linear(name, x, out, parameter, bias->use(to))
@@ -126,6 +127,8 @@ inline bool add_conv(NetworkBuilder& to, int n) {
   return true;
 }
 
+// A linear of all that its taps make, which read a view: between and around what it reads it puts zeros, to which no
+// beta can be added.
 inline bool add_transposed_conv(NetworkBuilder& to, int n) {
   auto const& node = to.index.node(n);
   auto const weight = node.input_size() >= 2 ? to.tensors.constant(node.input(1)) : std::nullopt;
@@ -143,7 +146,7 @@ inline bool add_transposed_conv(NetworkBuilder& to, int n) {
   auto const bias = find_bias(to, input_of(node, 2), out);
   if (!bias) return false;
   if (!to.tensors.fits(*weight, layout, ParameterKind::weight)) return false;
-  NodeId const x = to.along(node.input(0), axis, in * taps, n);
+  NodeId const x = to.view_of(node.input(0), axis, in * taps, n);
   std::string const parameter = to.use(*weight, layout, ParameterKind::weight);
   NodeId const made = to.graph().linear(to.fresh_name(n), x, out, parameter, bias->use(to));
   to.network.layers[made] = {n, 1, 2, OnnxIndex::nobody};

@@ -105,6 +105,11 @@ class NetworkBuilder {
   NodeId along(std::string const& name, std::int64_t axis, Index count, int reader) {
     auto const found = value(name);
     if (found && found->axis == axis && features(*found) == count) return found->node;
+    return view_of(name, axis, count, reader);
+  }
+  // ... never itself: what reads it reads something else, too, or less.
+  NodeId view_of(std::string const& name, std::int64_t axis, Index count, int reader) {
+    auto const found = value(name);
     auto const [view, is_new] = views_.try_emplace({name, axis, count});
     if (is_new) {
       std::vector<NodeId> inputs;
@@ -130,11 +135,11 @@ class NetworkBuilder {
     }
   }
   // The node that is this value, which node n scales: behind one that keeps n from becoming part of what makes the
-  // value, if that is in another graph, outside of a branch.
-  NodeId from_scope_of(int n, std::string const& name, NodeId x) {
+  // value, if n has to stay, or that is in another graph, outside of a branch.
+  NodeId from_scope_of(int n, std::string const& name, NodeId x, bool stays = false) {
     int const maker = index.producer(name);
     bool const crosses = maker != OnnxIndex::nobody && !index.are_together(maker, n);
-    if (!crosses) return x;
+    if (!crosses && !stays) return x;
     NodeId const passed = graph().identity(fresh_name(n, ".outside"), x);
     remember(passed, {n, "", 0});
     return passed;
@@ -208,6 +213,13 @@ class NetworkBuilder {
     auto const layout = vector_along(*found, axis, count);
     if (!layout || !tensors.fits(*found, *layout, ParameterKind::vector)) return std::nullopt;
     return Follower{reader, *found, *layout};
+  }
+
+  // Does the value get more axes where it meets this constant? Then the operator cannot go.
+  bool adds_axes(OnnxConstant const& constant, std::string const& name) const {
+    auto const rank = shapes.of(name).rank();
+    auto const constant_rank = static_cast<std::size_t>(constant.tensor->dims_size());
+    return constant_rank > 1 && (!rank || constant_rank > *rank);
   }
 
   // An operator that is not known, or not in this form: it sees every change of what it reads, and promises nothing.

@@ -67,19 +67,22 @@ class NormNodes {
 
   void change_pattern(OnnxNorm const& norm, std::int64_t axis, Index features, NormChange const& change) {
     NormPattern const& pattern = *norm.pattern;
-    int const last = norm.node;
-    std::string output = index_.node(last).output(0);
-    // Gamma and beta that go leave their names to what is in front of them.
+    // Gamma and beta that go leave their names to what is in front of them: others read them, or they are outputs.
+    int left = norm.node;  // the last node that stays
+    std::string output = index_.node(left).output(0);
     for (auto const& [part, goes] :
          {std::pair(norm.gamma_node, change.loses_gamma), std::pair(norm.beta_node, change.loses_beta)}) {
       if (part == OnnxIndex::nobody) continue;
       if (goes) {
-        editor_.redirect(index_.node(part).output(0), output);
         editor_.remove(part);
       } else {
-        output = index_.node(part).output(0);
+        std::string const& in_front = index_.node(left).output(0);
+        if (output != in_front) editor_.redirect(output, in_front);  // beta reads what gamma read
+        left = part;
       }
+      output = index_.node(part).output(0);
     }
+    editor_.node(left).set_output(0, output);
     if (!change.loses_mean) return;
     bool const keeps_gamma = norm.gamma_node != OnnxIndex::nobody && !change.loses_gamma;
     std::int32_t const type = shapes_.of(pattern.input).type;
@@ -98,20 +101,20 @@ class NormNodes {
 
   void fuse_pattern(OnnxNorm const& norm, Index features, bool keeps_gamma, std::int32_t type) {
     int const last = norm.node;
-    std::string output = index_.node(last).output(0), gamma;
+    std::string gamma;
     if (keeps_gamma) {
       auto const& multiply = index_.node(norm.gamma_node);
-      std::string const& read = multiply.input(multiply.input(0) == output ? 1 : 0);
+      std::string const& read = multiply.input(multiply.input(0) == index_.node(last).output(0) ? 1 : 0);
       auto const* const tensor = index_.constant(read);
       if (tensor && tensor->dims_size() == 1) gamma = read;
     }
+    int const place = gamma.empty() ? last : norm.gamma_node;
+    std::string const output = editor_.node(place).output(0);
     if (!gamma.empty()) {  // the Mul is part of the new node
-      output = index_.node(norm.gamma_node).output(0);
       editor_.remove(norm.gamma_node);
     } else {
       gamma = editor_.add_constant(output + ".gamma", constant(type, features, 1));
     }
-    int const place = keeps_gamma && output != index_.node(last).output(0) ? norm.gamma_node : last;
     editor_.put_before(
         place, rms_node("SimplifiedLayerNormalization", norm.pattern->input, gamma, norm.pattern->epsilon, output));
     for (int const n : norm.pattern->nodes) editor_.remove(n);
@@ -130,7 +133,7 @@ class NormNodes {
         if (input == pattern.variance && index_.node(n).op_type() == "Add") input = pattern.mean_square;
       }
     }
-    std::unordered_set<std::string> needed{index_.node(pattern.nodes.back()).output(0)};
+    std::unordered_set<std::string> needed{editor_.node(pattern.nodes.back()).output(0)};
     for (auto n = pattern.nodes.rbegin(); n != pattern.nodes.rend(); ++n) {
       auto const& node = editor_.node(*n);
       if (needed.contains(node.output(0))) {

@@ -36,8 +36,12 @@ inline std::optional<Index> features_along(NetworkBuilder const& to, std::string
   return length_along(axis, to.shapes.of(name));
 }
 
-// Where a norm that is written out works, once what it reads is there: the axis, from the end, and the features.
+// Where a norm that is written out works, once what it reads is there: the axis, from the end, and the features. Not
+// one whose constants give the value more axes: an operator in its place would not.
 inline std::optional<std::pair<std::int64_t, Index>> place_of(NetworkBuilder const& to, NormPattern const& pattern) {
+  auto const rank = to.shapes.of(pattern.input).rank();
+  auto const result_rank = to.shapes.of(to.index.node(pattern.nodes.back()).output(0)).rank();
+  if (rank && result_rank && *rank != *result_rank) return std::nullopt;
   auto const axis = from_end(pattern.axis, to.shapes.of(pattern.input));
   auto const features = axis ? features_along(to, pattern.input, *axis) : std::nullopt;
   return features && to.value(pattern.input) ? std::optional(std::pair(*axis, *features)) : std::nullopt;
@@ -70,10 +74,16 @@ inline void add_norm_pattern(NetworkBuilder& to, NormPattern const& pattern) {
   }
   NodeId const x = to.along(pattern.input, axis, features, last);
   OnnxNorm norm{pattern, last};
-  auto const gamma = to.follower(last, "Mul", axis, features);
+  // One that cannot go is an operator of its own.
+  auto const part = [&](int n, char const* type) {
+    auto found = to.follower(n, type, axis, features);
+    if (found && to.adds_axes(found->constant, to.index.node(n).output(0))) found.reset();
+    return found;
+  };
+  auto const gamma = part(last, "Mul");
   if (gamma) norm.gamma_node = gamma->node;
   // Without a gamma, what is added is a parameter of the stream, which may be centered.
-  auto const beta = gamma ? to.follower(gamma->node, "Add", axis, features) : std::nullopt;
+  auto const beta = gamma ? part(gamma->node, "Add") : std::nullopt;
   if (beta) norm.beta_node = beta->node;
   auto const use = [&](auto const& found) {
     return found ? to.use(found->constant, found->layout, ParameterKind::vector) : std::string();
@@ -84,10 +94,10 @@ inline void add_norm_pattern(NetworkBuilder& to, NormPattern const& pattern) {
       to.graph().append(op, to.fresh_name(last), {x},
                         {{{Key::eps, pattern.epsilon}}, {{Key::gamma, gamma_name}, {Key::beta, beta_name}}});
   to.define_output(last, made, axis);
-  for (int const part : {norm.gamma_node, norm.beta_node}) {
-    if (part == OnnxIndex::nobody) continue;
-    to.take(part);
-    to.define(to.index.node(part).output(0), made, axis, last);
+  for (int const follower : {norm.gamma_node, norm.beta_node}) {
+    if (follower == OnnxIndex::nobody) continue;
+    to.take(follower);
+    to.define(to.index.node(follower).output(0), made, axis, last);
   }
   to.network.norms.emplace(made, std::move(norm));
 }

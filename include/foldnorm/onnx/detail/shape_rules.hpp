@@ -95,7 +95,8 @@ class ShapeRules {
   }
   // By sizes, or by factors, if those are whole: with others it depends on roundings.
   Dims resized(::onnx::NodeProto const& node, Dims const& x) {
-    if (find_attribute(node, "axes")) return renewed(x);
+    bool const keeps_ratio = text_attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch";
+    if (keeps_ratio || find_attribute(node, "axes")) return renewed(x);
     auto const& sizes = of(input_of(node, 3)).contents;
     if (sizes && sizes->size() == x.size()) return *sizes;
     Dims result = renewed(x);
@@ -219,7 +220,9 @@ class ShapeRules {
     bool const keeps = integer_attribute(node, "keepdims", 1) != 0;
     auto const axes = constants_.attribute_or_input(node, "axes", 1);
     if (axes.given && !axes.values) return std::nullopt;
-    if (!axes.given || axes.values->empty()) return keeps ? MaybeDims(Dims(x.dims->size(), OnnxDim(1))) : std::nullopt;
+    bool const is_all = !axes.given || axes.values->empty();
+    if (is_all && integer_attribute(node, "noop_with_empty_axes", 0) != 0) return x.dims;
+    if (is_all) return keeps ? MaybeDims(Dims(x.dims->size(), OnnxDim(1))) : std::nullopt;
     return detail::reduced(x, *axes.values, keeps);
   }
   MaybeDims expanded(MaybeDims const& x, MaybeDims const& target) {

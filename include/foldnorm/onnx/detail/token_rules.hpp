@@ -20,11 +20,6 @@
 
 namespace foldnorm::detail {
 
-inline std::string text_attribute(::onnx::NodeProto const& node, std::string_view name, std::string const& otherwise) {
-  auto const* const attribute = find_attribute(node, name);
-  return attribute && !attribute->s().empty() ? attribute->s() : otherwise;
-}
-
 // Entries of an axis: of tokens; or one of the first axis that features are cut along.
 inline bool add_gathered_tokens(NetworkBuilder& to, int n) {
   auto const& node = to.index.node(n);
