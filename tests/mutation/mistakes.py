@@ -65,4 +65,10 @@ MISTAKES = [
     ("onnx: a mean over another axis is taken for the norm's", "onnx/norm_patterns.hpp", "onnx/fold_model_test.cpp",
      "if (!of || of->first != sub->input(0) || of->second != norm.axis) return {};",
      "if (!of || of->first != sub->input(0)) return {};"),
+    ("onnx: a beta that goes takes its name along", "onnx/detail/norm_nodes.hpp", "onnx/fold_model_test.cpp",
+     "editor_.node(left).set_output(0, output);",
+     "editor_.redirect(output, index_.node(left).output(0));"),
+    ("placement: places that serve no norm are cut", "graph/place_centering.hpp", "graph/place_centering_test.cpp",
+     "is_cut(p) && reached_by_[p] != nobody;",
+     "is_cut(p);"),
 ]

@@ -38,10 +38,12 @@ class KnownValues {
       return i == end;
     });
   }
-  // Sum over [begin, end) zero up to the rounding that a fold leaves? An absent parameter's is.
+  // Sum over [begin, end) zero, up to rounding in double whatever the type (no fold has rounded it, and a sum that is
+  // taken for zero is lost)? An absent parameter's is.
   bool has_zero_sum(ParameterId id, Index begin, Index end) const {
-    return !id.present() ||
-           known(id, [&](auto const& value) { return is_centered(value.col(0).segment(begin, end - begin)); });
+    return !id.present() || known(id, [&](auto const& value) {
+      return is_centered(value.col(0).segment(begin, end - begin), unit_roundoff<double>());
+    });
   }
   // Zero on all of [begin, end)? An absent parameter is.
   bool is_zero(ParameterId id, Index begin, Index end) const {
