@@ -75,7 +75,7 @@ inline void add_norm_pattern(NetworkBuilder& to, NormPattern const& pattern) {
   NodeId const x = to.along(pattern.input, axis, features, last);
   OnnxNorm norm{pattern, last};
   // One that cannot go is an operator of its own.
-  auto const part = [&](int n, char const* type) {
+  auto const part = [&to, axis = axis, features = features](int n, char const* type) {
     auto found = to.follower(n, type, axis, features);
     if (found && to.adds_axes(found->constant, to.index.node(n).output(0))) found.reset();
     return found;
