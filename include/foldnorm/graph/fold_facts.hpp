@@ -15,6 +15,7 @@
 #include <foldnorm/graph/fold_report.hpp>
 #include <foldnorm/graph/graph.hpp>
 #include <foldnorm/graph/known_values.hpp>
+#include <foldnorm/graph/neutral_affine.hpp>
 #include <foldnorm/graph/parameters.hpp>
 #include <foldnorm/graph/readers.hpp>
 #include <foldnorm/graph/rules.hpp>
@@ -251,9 +252,9 @@ class FoldFacts {
       case Flow::centers:
         if (node.op == Operator::softmax) return Segments::none();
         if (node.op == Operator::center) return Segments::whole(node.features);
-        return neutral_affine(node, normalized_groups(id));
+        return neutral_affine(values_, node, normalized_groups(id));
       case Flow::rescales:
-        return neutral_affine(node, zero_mean(node.inputs[0]).inside_blocks(node.features / groups_of(node)));
+        return neutral_affine(values_, node, zero_mean(node.inputs[0]).inside_blocks(node.features / groups_of(node)));
       default:
         return Segments::none();
     }
@@ -266,33 +267,6 @@ class FoldFacts {
     Index const groups = groups_of(node);
     return folds(id) ? zero_mean(node.inputs[0]).inside_blocks(node.features / groups)
                      : Segments::blocks(node.features, groups);
-  }
-  // Of these intervals of the normalized values, those that gamma and beta leave at zero mean. Features that are zero
-  // one by one stay so under any gain if the shift is zero; else they still sum to zero together.
-  Segments neutral_affine(Node const& node, Segments const& normalized) const {
-    ParameterId const gamma = node.parameter(Key::gamma), beta = node.parameter(Key::beta);
-    auto const has_neutral_gain = [&](Segments::Run const& run) {
-      return run.each || values_.is_uniform(gamma, run.begin, run.end);
-    };
-    Segments result;
-    for (Segments::Run const& run : normalized.runs()) {
-      if (!has_neutral_gain(run) || !values_.has_zero_sum(beta, run.begin, run.end)) continue;
-      result.append({run.begin, run.end, run.each && values_.is_uniform(beta, run.begin, run.end)});
-    }
-    // A shift may sum to zero on a group, and not on the finer intervals of one that folds.
-    Index const group = node.features / groups_of(node);
-    bool const is_inside_groups = result.inside_blocks(group) == result;
-    if (!values_.is_known(beta) || !is_inside_groups) return result;
-    Segments with_groups;
-    for (Index begin = 0; begin < node.features; begin += group) {
-      Index const end = begin + group;
-      Segments const all = normalized.inside(begin, end);
-      bool const is_neutral = !result.covers(begin, end) && all.covers(begin, end) &&
-                              std::ranges::all_of(all.runs(), has_neutral_gain) &&
-                              values_.has_zero_sum(beta, begin, end);
-      with_groups.append(is_neutral ? Segments::interval(begin, end) : result.inside(begin, end));
-    }
-    return with_groups;
   }
 
   Graph const& graph_;

@@ -143,8 +143,8 @@ class ExternalData {
   }
 
   // Where they are. `expected`: how many the tensor's shape and type say; without it, as many as the model says, or if
-  // it says nothing, all from the offset on (PyTorch's exporter, which writes a file for each tensor). Throws
-  // onnx_error where they may not be there, or are not.
+  // it says nothing (PyTorch's exporter, which writes a file for each tensor), as the shape and a type of known size
+  // do, or all from the offset on. Throws onnx_error where they may not be there, or are not.
   ExternalBytes find(std::optional<std::uint64_t> expected) const {
     ExternalBytes found{path(), number("offset").value_or(0), 0};
     std::uint64_t const size = std::filesystem::file_size(found.path);
