@@ -121,13 +121,16 @@ TEMPLATE_TEST_CASE("pack: all_lanes is true of a full mask and of no other", "",
   }
 }
 
-TEST_CASE("unrolled: counts up from 0 with constants") {
-  std::vector<int> seen;
-  unrolled<5>([&](auto i) {
+TEST_CASE("unrolled: counts up from 0, also with constants") {
+  std::vector<int> seen, seen_constants;
+  unrolled<5>([&](int i) { seen.push_back(i); });
+  unrolled_constants<5>([&](auto i) {
     static_assert(decltype(i)::value >= 0);
-    seen.push_back(i);
+    seen_constants.push_back(i);
   });
   CHECK(seen == std::vector<int>{0, 1, 2, 3, 4});
-  unrolled<0>([&](auto) { seen.clear(); });
+  CHECK(seen_constants == seen);
+  unrolled<0>([&](int) { seen.clear(); });
+  unrolled_constants<0>([&](auto) { seen.clear(); });
   CHECK(seen.size() == 5);
 }

@@ -103,18 +103,18 @@ TEMPLATE_TEST_CASE("norms: columns that run backwards overlap as columns that ru
   CHECK(same_bits(m, before));
 }
 
-TEMPLATE_TEST_CASE("norms: one column shown many times by an outer stride of 0 is refused", "", FOLDNORM_ALL_NORMS) {
-  using Scalar = typename TestType::Scalar;
-  Vector<Scalar> const column = normal<Scalar>(6, 1, 307);
-  Eigen::Map<Matrix<Scalar> const, 0, Eigen::OuterStride<>> const x(column.data(), 6, 5, Eigen::OuterStride<>(0));
-  Matrix<Scalar> y(6, 5);
-  CHECK_THROWS_AS(TestType::forward(x, none, none, Scalar(1e-5), y), std::invalid_argument);
-  TestType::forward(x.leftCols(1), none, none, Scalar(1e-5), y.leftCols(1));  // one column is no repetition
-  Matrix<Scalar> const other = normal<Scalar>(6, 5, 308);
-  NormStatistics<Scalar> statistics;
-  CHECK_THROWS_WITH(TestType::forward(other, x, none, Scalar(1e-5), y), Catch::Contains("gamma: an outer stride of 0"));
-  CHECK_THROWS_WITH(TestType::forward(other, none, x, Scalar(1e-5), y), Catch::Contains("beta: an outer stride of 0"));
-  TestType::forward(other, none, none, Scalar(1e-5), y, statistics);
+TEMPLATE_TEST_CASE("norms: one column shown many times by an outer stride of 0 is refused", "",
+                   laws::LayerNormOf<float>, laws::RMSNormOf<float>) {
+  Vector<float> const column = normal<float>(6, 1, 307);
+  Eigen::Map<Matrix<float> const, 0, Eigen::OuterStride<>> const x(column.data(), 6, 5, Eigen::OuterStride<>(0));
+  Matrix<float> y(6, 5);
+  CHECK_THROWS_AS(TestType::forward(x, none, none, 1e-5F, y), std::invalid_argument);
+  TestType::forward(x.leftCols(1), none, none, 1e-5F, y.leftCols(1));  // one column is no repetition
+  Matrix<float> const other = normal<float>(6, 5, 308);
+  NormStatistics<float> statistics;
+  CHECK_THROWS_WITH(TestType::forward(other, x, other, 1e-5F, y), Catch::Contains("gamma: an outer stride of 0"));
+  CHECK_THROWS_WITH(TestType::forward(other, other, x, 1e-5F, y), Catch::Contains("beta: an outer stride of 0"));
+  TestType::forward(other, none, none, 1e-5F, y, statistics);
   CHECK_THROWS_WITH(TestType::backward(other, other, x, statistics, y, none, none),
                     Catch::Contains("gamma: an outer stride of 0"));
 }

@@ -336,9 +336,10 @@ TEMPLATE_TEST_CASE("PLN and PLS: large outputs whose columns end anywhere in mem
     Index const m = (Index{16} << 20) / (shape.n * static_cast<Index>(sizeof(Scalar))) + 1;
     INFO(shape.n << " features in groups of " << shape.d);
     Matrix<Scalar> const x = normal<Scalar>(shape.n, 37, 711, 1).replicate(1, m / 37 + 1).leftCols(m);
+    Vector<Scalar> const gamma = normal<Scalar>(shape.n, 1, 712), beta = normal<Scalar>(shape.n, 1, 713);
     Matrix<Scalar> memory(stride, m);
-    TestType::forward_groups(x, shape.d, none, none, Scalar(1e-5), memory.topRows(shape.n));
-    Matrix<Scalar> const small = TestType::forward_groups(x.leftCols(37), shape.d, none, none, Scalar(1e-5));
+    TestType::forward_groups(x, shape.d, gamma, beta, Scalar(1e-5), memory.topRows(shape.n));
+    Matrix<Scalar> const small = TestType::forward_groups(x.leftCols(37), shape.d, gamma, beta, Scalar(1e-5));
     CHECK(same_bits(memory.topLeftCorner(shape.n, 37), small));
     CHECK(same_bits(memory.block(0, m / 37 * 37 - 37, shape.n, 37), small));
   }

@@ -116,10 +116,17 @@ FOLDNORM_INLINE void stream_fence() {
 #endif
 }
 
-// Calls body(std::integral_constant<int, 0>{}), ..., one after the other. A loop over packs must be unrolled by hand:
-// with a running index an array of packs lives in memory.
+// Calls body(0), ..., body(count - 1), one after the other; `body` is inlined. A loop over packs must be unrolled by
+// hand: with a running index an array of packs lives in memory.
 template <int count, class Body>
 FOLDNORM_INLINE void unrolled(Body body) {
+  [&]<int... i>(std::integer_sequence<int, i...>) FOLDNORM_INLINE_LAMBDA { (body(i), ...); }
+  (std::make_integer_sequence<int, count>{});
+}
+// The same with body(std::integral_constant<int, 0>{}), ..., for what must be known to compile it: `body` is then
+// compiled anew for each, which where loops are nested takes seconds.
+template <int count, class Body>
+FOLDNORM_INLINE void unrolled_constants(Body body) {
   [&]<int... i>(std::integer_sequence<int, i...>) FOLDNORM_INLINE_LAMBDA {
     (body(std::integral_constant<int, i>{}), ...);
   }

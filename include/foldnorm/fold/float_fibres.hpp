@@ -73,8 +73,8 @@ FloatSum measure_floats(std::span<float> values, double mean = 0) {
   Magnitudes<WidenedFloats> largest[chains] = {};
   std::size_t i = 0;
   for (; i + chains * step <= values.size(); i += chains * step) {
-    unrolled<chains>([&](auto k) FOLDNORM_INLINE_LAMBDA {
-      float* const at = values.data() + i + k() * step;
+    unrolled<chains>([&](int k) FOLDNORM_INLINE_LAMBDA {
+      float* const at = values.data() + i + static_cast<std::size_t>(k) * step;
       WidenedFloats now;
       std::memcpy(&now, at, sizeof now);
       DoublePack wide = __builtin_convertvector(now, DoublePack);
@@ -84,8 +84,8 @@ FloatSum measure_floats(std::span<float> values, double mean = 0) {
         wide = __builtin_convertvector(now, DoublePack);
         std::memcpy(at, &now, sizeof now);
       }
-      sums[k()] += wide;
-      if constexpr (!subtracts) largest[k()] = larger(largest[k()], now);
+      sums[k] += wide;
+      if constexpr (!subtracts) largest[k] = larger(largest[k], now);
     });
   }
   double sum = 0;

@@ -35,14 +35,14 @@ void center_samples_fast(Scalar const* x, Index x_stride, Index n, Scalar* y, In
   Index const whole = n - n % width<Scalar>;
   Pack<Scalar> shift[count], sum[count], mean[count];
   bool finite = true;
-  unrolled<count>([&](auto r) FOLDNORM_INLINE_LAMBDA {
+  unrolled<count>([&](int r) FOLDNORM_INLINE_LAMBDA {
     shift[r] = broadcast(x[r * x_stride]);
     sum[r] = Pack<Scalar>{};
   });
   for (Index i = 0; i < whole; i += width<Scalar>) {
-    unrolled<count>([&](auto r) FOLDNORM_INLINE_LAMBDA { sum[r] += load(x + r * x_stride + i) - shift[r]; });
+    unrolled<count>([&](int r) FOLDNORM_INLINE_LAMBDA { sum[r] += load(x + r * x_stride + i) - shift[r]; });
   }
-  unrolled<count>([&](auto r) FOLDNORM_INLINE_LAMBDA {
+  unrolled<count>([&](int r) FOLDNORM_INLINE_LAMBDA {
     Scalar total = lane_sum<Scalar>(sum[r])[0];
     for (Index i = whole; i < n; ++i) total += x[r * x_stride + i] - shift[r][0];
     finite = finite && std::isfinite(total);
@@ -57,11 +57,11 @@ void center_samples_fast(Scalar const* x, Index x_stride, Index n, Scalar* y, In
     return;
   }
   for (Index i = 0; i < whole; i += width<Scalar>) {
-    unrolled<count>([&](auto r) FOLDNORM_INLINE_LAMBDA {
+    unrolled<count>([&](int r) FOLDNORM_INLINE_LAMBDA {
       store<Scalar>(y + r * y_stride + i, (load(x + r * x_stride + i) - shift[r]) - mean[r]);
     });
   }
-  unrolled<count>([&](auto r) FOLDNORM_INLINE_LAMBDA {
+  unrolled<count>([&](int r) FOLDNORM_INLINE_LAMBDA {
     for (Index i = whole; i < n; ++i) y[r * y_stride + i] = (x[r * x_stride + i] - shift[r][0]) - mean[r][0];
   });
 }

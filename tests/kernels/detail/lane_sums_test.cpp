@@ -38,8 +38,8 @@ void check_segment_sums() {
     CHECK(sums[i] == expected);
   }
   Spread<C, D> const spread(sums);
-  unrolled<D>([&](auto p) {
-    Pack<C> const back = spread.template lane<p>();
+  unrolled_constants<D>([&](auto p) {
+    Pack<C> const back = spread.lane(p);
     for (int i = 0; i < width<C>; ++i) CHECK(back[i] == sums[i / D * D + p]);
   });
 

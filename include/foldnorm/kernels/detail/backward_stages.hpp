@@ -84,7 +84,7 @@ class GradientSums {
       prefetch(sample_.dy + i + prefetch_);
       prefetch(sample_.x + i + prefetch_);
     }
-    unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA { add(i + p * width<C>, p, WholePack{}); });
+    unrolled<packs_at_once>([&](int p) FOLDNORM_INLINE_LAMBDA { add(i + p * width<C>, p, WholePack{}); });
   }
   FOLDNORM_INLINE void settle() {
     if constexpr (Norm::subtracts_mean) g_.settle();
@@ -156,7 +156,7 @@ class WriteGradients {
 
   FOLDNORM_INLINE void begin() {}
   FOLDNORM_INLINE void packs(Index i, Turn<0>) {
-    unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA { write(i + p * width<C>, WholePack{}); });
+    unrolled<packs_at_once>([&](int p) FOLDNORM_INLINE_LAMBDA { write(i + p * width<C>, WholePack{}); });
   }
   FOLDNORM_INLINE void settle() {}
   FOLDNORM_INLINE void finish(Index i) {

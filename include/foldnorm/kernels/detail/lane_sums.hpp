@@ -56,8 +56,7 @@ FOLDNORM_INLINE Pack<C> segment_sums(Pack<C> (&packs)[D]) {
   } else {
     constexpr int half = D / 2;
     Pack<C> merged[half];
-    unrolled<half>([&](auto p)
-                       FOLDNORM_INLINE_LAMBDA { merged[p] = halves_added<C, half>(packs[p], packs[p + half]); });
+    unrolled<half>([&](int p) FOLDNORM_INLINE_LAMBDA { merged[p] = halves_added<C, half>(packs[p], packs[p + half]); });
     return segment_sums<C, half>(merged);
   }
 }
@@ -68,12 +67,8 @@ class Spread {
  public:
   FOLDNORM_INLINE explicit Spread(Pack<C> sums) : sums_(sums) {}
   template <int r>
-  FOLDNORM_INLINE Pack<C> lane() const {
-    return shuffle<C>(sums_, sums_, SegmentLane<D, r>{});
-  }
-  template <int r>
   FOLDNORM_INLINE Pack<C> lane(std::integral_constant<int, r>) const {
-    return lane<r>();
+    return shuffle<C>(sums_, sums_, SegmentLane<D, r>{});
   }
 
  private:
@@ -87,10 +82,6 @@ requires(D == width<C>) class Spread<C, D> {
   FOLDNORM_INLINE explicit Spread(Pack<C> sums) {
     store(lanes_, sums);
     asm("" : "+m"(lanes_));  // keeps the compiler from taking lanes out of the register again
-  }
-  template <int r>
-  FOLDNORM_INLINE Pack<C> lane() const {
-    return broadcast(lanes_[r]);
   }
   FOLDNORM_INLINE Pack<C> lane(int r) const { return broadcast(lanes_[r]); }
 

@@ -51,7 +51,7 @@ class LineBuffer {
       }
       for (; i < whole_lines_end; i += line) {
         unrolled<line / width<T>>(
-            [&](auto p) FOLDNORM_INLINE_LAMBDA { stream(lines + i + p * width<T>, load(values_ + i + p * width<T>)); });
+            [&](int p) FOLDNORM_INLINE_LAMBDA { stream(lines + i + p * width<T>, load(values_ + i + p * width<T>)); });
       }
       std::copy_n(values_ + whole_lines_end, line, values_);
     }

@@ -58,7 +58,7 @@ void normalize_samples(Operands const& operands, Traffic traffic, Index begin, I
   using C = typename Operands::C;
   constexpr int shortest = Operands::grouped ? 2 : width<C>;
   if (is_short_group<C>(operands.norm_size) && operands.norm_size >= shortest) {
-    unrolled<std::bit_width(unsigned{longest_short_group<C> / shortest})>([&](auto power) {
+    unrolled_constants<std::bit_width(unsigned{longest_short_group<C> / shortest})>([&](auto power) {
       constexpr int d = shortest << power;
       if (operands.norm_size == d) ShortGroups<Norm, d, Operands>(operands, traffic).normalize(begin, end);
     });

@@ -47,7 +47,7 @@ void backward_samples(Operands const& operands, Traffic traffic, Index begin, In
   } else if (d > lanes) {
     ShortGroupsBackward<Norm, any_size, Operands>(operands, traffic).run(begin, end, sums);
   } else {
-    unrolled<std::bit_width(unsigned{lanes / shortest})>([&](auto power) {
+    unrolled_constants<std::bit_width(unsigned{lanes / shortest})>([&](auto power) {
       constexpr int fixed = shortest << power;
       if (d == fixed) ShortGroupsBackward<Norm, fixed, Operands>(operands, traffic).run(begin, end, sums);
     });

@@ -11,9 +11,8 @@
 // The bits of a sample do not depend on its lane, so neither on its neighbours.
 #pragma once
 
-#include <foldnorm/kernels/detail/exact_sample.hpp>
 #include <foldnorm/kernels/detail/staged_block.hpp>
-#include <foldnorm/kernels/detail/unusual_sample.hpp>
+#include <foldnorm/kernels/detail/unusual_block.hpp>
 
 #include <algorithm>
 #include <concepts>
@@ -31,13 +30,6 @@ bool is_short_group(Index norm_size) {
   return norm_size >= 2 && norm_size < width<C> && (norm_size & (norm_size - 1)) == 0;
 }
 inline constexpr int any_size = 0;  // a multiple of width, known when running
-
-// The lane in which sample i of a block has its sums, when the block's packs are `runs` runs.
-template <class C, int runs>
-constexpr int lane_of_sample(int i) {
-  constexpr int samples_per_run = width<C> / runs;
-  return i % samples_per_run * runs + i / samples_per_run;
-}
 
 template <class Norm, int fixed_size, class Operands>
 class ShortGroups {
@@ -70,7 +62,7 @@ class ShortGroups {
   }
 
  private:
-  static constexpr int lane_of(int sample) { return lane_of_sample<C, runs>(sample); }
+  static constexpr int lane_of(int sample) { return lane_of_sample<C>(sample, runs); }
   FOLDNORM_INLINE Index d() const { return fixed_size == any_size ? operands_.norm_size : fixed_size; }
   // Where a block lies: its first sample, and that sample's column and feature.
   struct Place {
@@ -96,8 +88,7 @@ class ShortGroups {
       Index const n = d();
       for (Index i = 0; i < n; i += width<C>) body(i);
     } else {
-      unrolled<std::max(1, fixed_size / width<C>)>(
-          [&](auto p) FOLDNORM_INLINE_LAMBDA { body(std::integral_constant<Index, p * width<C>>{}); });
+      unrolled<std::max(1, fixed_size / width<C>)>([&](Index p) FOLDNORM_INLINE_LAMBDA { body(p * width<C>); });
     }
   }
 
@@ -106,7 +97,9 @@ class ShortGroups {
   // Runs 0 .. count - 1; unrolled where all are there.
   template <class Count, class Body>
   static FOLDNORM_INLINE void for_runs(Count count, Body body) {
-    if constexpr (std::same_as<Count, AllRuns>) {
+    if constexpr (std::same_as<Count, AllRuns> && samples_per_run > 1) {
+      unrolled_constants<runs>(body);  // for Spread::lane
+    } else if constexpr (std::same_as<Count, AllRuns>) {
       unrolled<runs>(body);
     } else {
       for (int r = 0; r < count; ++r) body(r);
@@ -170,7 +163,7 @@ class ShortGroups {
       if constexpr (traffic == Traffic::streamed) fetch_ahead(source);  // from a cache it gains nothing, and costs 4 %
       Pack<C> const k = shift_of.lane(r);
       Pack<C> run_sum{}, run_squares{};
-      for_packs([&](auto i) FOLDNORM_INLINE_LAMBDA {
+      for_packs([&](Index i) FOLDNORM_INLINE_LAMBDA {
         Pack<C> const x = source.first(i);
         source.keep(i, x);
         Pack<C> const s = Norm::subtracts_mean ? x - k : x;
@@ -188,10 +181,10 @@ class ShortGroups {
   template <Traffic traffic, class Count>
   FOLDNORM_INLINE void write(Place const& place, FastStatistics<Pack<C>> const& found, Count count) const {
     int const present = count * samples_per_run;
-    if (!found.usable()) return write_apart(found, place.number, present);
+    if (!found.usable()) return write_unusual_block<Norm>(operands_, place.number, present, runs, found);
     if (operands_.statistics) {
       for (int i = 0; i < present; ++i)
-        operands_.statistics[place.number + i] = kept_statistics(one_lane(found, lane_of(i)));
+        operands_.statistics[place.number + i] = kept_statistics(statistics_of_lane<C>(found, lane_of(i)));
     }
     auto const sources = operands_.source;
     auto const gammas = operands_.gamma;
@@ -204,37 +197,12 @@ class ShortGroups {
       auto const beta = run(betas, place, r);
       T* const y = run(ys, place, r);
       SampleWords<C> const words{high.lane(r), offset.lane(r), rstd.lane(r)};
-      for_packs([&](auto i) FOLDNORM_INLINE_LAMBDA {
+      for_packs([&](Index i) FOLDNORM_INLINE_LAMBDA {
         Pack<C> const xhat = normalized<Norm, C>(source.again(i), words);
         Pack<C> const value = gain_and_shift<C>(xhat, gamma, beta, i);
         put<T, C>(y + i, value, traffic);
       });
     });
-  }
-
-  static FastStatistics<double> one_lane(FastStatistics<Pack<C>> const& found, int lane) {
-    auto const value = [lane](Pack<C> pack) { return static_cast<double>(pack[lane]); };
-    return {value(found.mean_high), value(found.mean_low), value(found.rstd), true, true};
-  }
-
-  // Where some samples are unusual, writes the block's `count` samples one at a time.
-  __attribute__((noinline)) void write_apart(FastStatistics<Pack<C>> const& found, Index first, int count) const {
-    PackMask<C> const usable = found.near & found.in_range;
-    for (int i = 0; i < count; ++i) {
-      auto const s = operands_.sample(first + i);
-      int const lane = lane_of(i);
-      UnusualSample<C> own = in_words<C>(one_lane(found, lane));
-      if (!usable[lane]) own = look_closer<Norm, C>(s.source.settled(), found.mean_high[lane], d(), operands_.eps);
-      if (operands_.statistics) operands_.statistics[first + i] = own.statistics;
-      if (own.rescued) {
-        normalize_exactly(s, d(), own.statistics);
-      } else {
-        Normalize<Norm, decltype(s.source), decltype(s.gamma), decltype(s.beta)> stage(
-            s.source, {broadcast(own.high), broadcast(-own.low * own.rstd), broadcast(own.rstd)}, s.gamma, s.beta, s.y,
-            d());
-        detail::run(stage);
-      }
-    }
   }
 
   // A block that is not full: its runs where they are; where a run holds several groups, on a full block's copy, in

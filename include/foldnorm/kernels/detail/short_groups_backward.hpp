@@ -32,8 +32,8 @@ class ShortGroupsBackward {
   static constexpr int runs = fixed_size == any_size ? width<C> : std::min(fixed_size, width<C>);
   static constexpr int samples_per_run = samples / runs;
   static constexpr bool grouped = Operands::grouped;
-  static constexpr int lane_of(int sample) { return lane_of_sample<C, runs>(sample); }
-  static constexpr int sample_of(int lane) { return lane_of_sample<C, samples_per_run>(lane); }  // the way back
+  static constexpr int lane_of(int sample) { return lane_of_sample<C>(sample, runs); }
+  static constexpr int sample_of(int lane) { return lane_of_sample<C>(lane, samples_per_run); }  // the way back
 
  public:
   // takes_parts: blocks that are not full may be worked on where they lie, as if they were.
@@ -102,6 +102,8 @@ class ShortGroupsBackward {
     };
     if constexpr (fixed_size == any_size) {
       for (int r = 0; r < place.count; ++r) visit(r);
+    } else if constexpr (samples_per_run > 1) {
+      unrolled_constants<runs>(visit);  // for Spread::lane
     } else {
       unrolled<runs>(visit);
     }

@@ -35,7 +35,7 @@ class PackSum {
   FOLDNORM_INLINE Pack<C>& operator[](int slot) { return packs_[slot]; }
   FOLDNORM_INLINE void settle() {
     settled_.add(static_cast<double>(lane_sum<C>(in_one_pack())[0]));
-    unrolled<slots>([&](auto p) FOLDNORM_INLINE_LAMBDA { packs_[p] = Pack<C>{}; });
+    unrolled<slots>([&](int p) FOLDNORM_INLINE_LAMBDA { packs_[p] = Pack<C>{}; });
     is_settled_ = true;
   }
   FOLDNORM_INLINE Pack<C> total() const {  // in every lane
@@ -85,10 +85,10 @@ class Measure {
 
   template <int turn>
   FOLDNORM_INLINE void packs(Index i, Turn<turn>) {
-    unrolled<packs_at_once>([&](auto p) FOLDNORM_INLINE_LAMBDA {
-      constexpr Index packs_per_line = std::max(1, 64 / (width<C> * static_cast<int>(sizeof(T))));
-      if constexpr (fetches && p % packs_per_line == 0) source_.expect(i + p * width<C> + prefetch_);
-      if constexpr (p % 2 == 0) two_packs(i + p * width<C>, turn * packs_at_once + p);
+    unrolled<packs_at_once>([&](int p) FOLDNORM_INLINE_LAMBDA {
+      constexpr int packs_per_line = std::max(1, 64 / (width<C> * static_cast<int>(sizeof(T))));
+      if (fetches && p % packs_per_line == 0) source_.expect(i + p * width<C> + prefetch_);
+      if (p % 2 == 0) two_packs(i + p * width<C>, turn * packs_at_once + p);
     });
   }
   FOLDNORM_INLINE void settle() {
@@ -209,7 +209,7 @@ class Normalize {
   }
   template <int turn>
   FOLDNORM_INLINE void packs(Index i, Turn<turn>) {
-    unrolled<packs_at_once / 2>([&](auto pair) FOLDNORM_INLINE_LAMBDA {
+    unrolled<packs_at_once / 2>([&](int pair) FOLDNORM_INLINE_LAMBDA {
       Index const at = lines_.begin + i + pair * 2 * width<C>;
       Pack<C> const a = result(source_.again(at, OfTwo<T, 0>{}), at, OfTwo<T, 0>{});
       Pack<C> const b = result(source_.again(at, OfTwo<T, 1>{}), at, OfTwo<T, 1>{});
@@ -264,7 +264,7 @@ FOLDNORM_INLINE Index run_steps(Index i, Index end, First& first, Others&... oth
     }
     Index const stop = std::min(end, i - i % block + block);
     for (; i + step <= stop; i += step) {
-      unrolled<First::turns>([&](auto t) FOLDNORM_INLINE_LAMBDA {
+      unrolled_constants<First::turns>([&](auto t) FOLDNORM_INLINE_LAMBDA {
         first.packs(i + t * turn_size, Turn<t>{});
         (others.packs(i + t * turn_size, Turn<t>{}), ...);
       });
