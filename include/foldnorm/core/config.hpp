@@ -9,6 +9,9 @@
 //   -fno-exceptions             a caller's mistake ends in a handler instead of an exception (core/errors.hpp)
 //   -ffast-math,                refused (core/types.hpp): sums would lose the bounds of docs/numerics.md, and NaN its
 //   -ffinite-math-only          meaning. -fassociative-math alone, which no macro shows, must not be used either.
+//   -O0, -fsanitize=address,    no inlining is forced on the compiler, see FOLDNORM_INLINE below. For test and debug
+//   -DFOLDNORM_LEAVE_INLINING   builds: kernels take a half to a fifth of the time to compile, and with -O1 some 2.5
+//                               times as long to run (with -O0 as long as ever)
 //   -DNDEBUG                    the library's asserts (its own invariants, never a caller's mistakes) are left out
 //   -DEIGEN_MAX_ALIGN_BYTES=n   Eigen's: with units of different -march in one program, give all of them the same n
 //                               (64 serves all), or a matrix that one unit allocates is freed wrongly by another
@@ -58,8 +61,13 @@
                 FOLDNORM_ERRORS)
 
 // For functions of packs, where a call would spill every register, and for the checks that every call makes.
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(FOLDNORM_LEAVE_INLINING)
 #define FOLDNORM_INLINE inline __attribute__((always_inline))
 #define FOLDNORM_INLINE_LAMBDA __attribute__((always_inline))
+#else
+#define FOLDNORM_INLINE inline
+#define FOLDNORM_INLINE_LAMBDA
+#endif
 
 namespace foldnorm::inline FOLDNORM_ABI {
 namespace detail {}  // declared first here, so that `namespace foldnorm::detail` anywhere means this one
