@@ -9,9 +9,9 @@
 //   -fno-exceptions             a caller's mistake ends in a handler instead of an exception (core/errors.hpp)
 //   -ffast-math,                refused (core/types.hpp): sums would lose the bounds of docs/numerics.md, and NaN its
 //   -ffinite-math-only          meaning. -fassociative-math alone, which no macro shows, must not be used either.
-//   -O0, -fsanitize=address,    no inlining is forced on the compiler, see FOLDNORM_INLINE below. For test and debug
-//   -DFOLDNORM_LEAVE_INLINING   builds: kernels take a half to a fifth of the time to compile, and with -O1 some 2.5
-//                               times as long to run (with -O0 as long as ever)
+//   -O0, g++'s                  no inlining is forced on the compiler, see FOLDNORM_INLINE below. For test and debug
+//   -fsanitize=address,         builds: kernels take a half to a sixth of the time to compile, and with -O1 some 2.5
+//   -DFOLDNORM_LEAVE_INLINING   times as long to run (with -O0 as long as ever)
 //   -DNDEBUG                    the library's asserts (its own invariants, never a caller's mistakes) are left out
 //   -DEIGEN_MAX_ALIGN_BYTES=n   Eigen's: with units of different -march in one program, give all of them the same n
 //                               (64 serves all), or a matrix that one unit allocates is freed wrongly by another

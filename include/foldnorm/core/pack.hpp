@@ -116,8 +116,8 @@ FOLDNORM_INLINE void stream_fence() {
 #endif
 }
 
-// Calls body(0), ..., body(count - 1), one after the other; `body` is inlined. A loop over packs must be unrolled by
-// hand: with a running index an array of packs lives in memory.
+// Calls body(0), ..., body(count - 1), one after the other; in a FOLDNORM_INLINE_LAMBDA these are constants. A loop
+// over packs must be unrolled by hand: with a running index an array of packs lives in memory.
 template <int count, class Body>
 FOLDNORM_INLINE void unrolled(Body body) {
   [&]<int... i>(std::integer_sequence<int, i...>) FOLDNORM_INLINE_LAMBDA { (body(i), ...); }
