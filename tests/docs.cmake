@@ -60,15 +60,13 @@ int main(int argc, char** argv) {
 @calls@  return 2;
 }
 ]])
-add_library(docs_fragments OBJECT ${code_folder}/fragments.cpp)
+# The last file: behind it some warnings are off.
 foldnorm_extract_code(${code_folder}/fragments.cpp ${fragments})
+target_sources(docs_programs PRIVATE ${code_folder}/fragments.cpp)
 
-foreach(target docs_programs docs_fragments)
-  target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/docs)
-  target_link_libraries(${target} PRIVATE foldnorm_dev)
-  foreach(component foldnorm::safetensors foldnorm::onnx)
-    if(TARGET ${component})
-      target_link_libraries(${target} PRIVATE ${component})
-    endif()
-  endforeach()
+target_include_directories(docs_programs PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/docs)
+foreach(component foldnorm_dev foldnorm::safetensors foldnorm::onnx)
+  if(TARGET ${component})
+    target_link_libraries(docs_programs PRIVATE ${component})
+  endif()
 endforeach()
