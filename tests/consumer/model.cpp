@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// tests/consumer/model.cpp -- the optional component: an ONNX model, written and read. (Folding one compiles for a minute,
-// and is docs/tutorials/onnx.md's program.)
+// tests/consumer/model.cpp -- the optional component: an ONNX model, written and read. Folding one takes a minute to
+// compile, and is the program of docs/tutorials/onnx.md.
 #include <foldnorm/onnx/model_file.hpp>
 
 #include <fstream>
