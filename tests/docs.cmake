@@ -60,7 +60,7 @@ int main(int argc, char** argv) {
 @calls@  return 2;
 }
 ]])
-# The last file: behind it some warnings are off.
+# Never called. The last file: behind it some warnings are off.
 foldnorm_extract_code(${code_folder}/fragments.cpp ${fragments})
 target_sources(docs_programs PRIVATE ${code_folder}/fragments.cpp)
 

@@ -1,5 +1,6 @@
 // What the code in docs/ is compiled with: the kernels of layers, whitening and the interpreter are compiled once for
-// all tests; and what fragments take for granted. Those are never run, so that nothing defines these.
+// all tests; and what fragments take for granted, defined though no fragment is ever called: a lambda's or a virtual
+// function's code can remain without optimization.
 #pragma once
 
 #include <foldnorm/foldnorm.hpp>
@@ -13,12 +14,12 @@
 
 namespace given {
 
-extern foldnorm::Matrix<float> x, y, dx, dy, weight;
-extern foldnorm::Vector<float> bias, dgamma, dbeta;
-extern foldnorm::Matrix<double> samples;
-extern std::vector<int> labels;
-extern foldnorm::Graph graph;
-extern foldnorm::Parameters parameters;
-extern foldnorm::FoldReport report;
+inline foldnorm::Matrix<float> x, y, dx, dy, weight;
+inline foldnorm::Vector<float> bias, dgamma, dbeta;
+inline foldnorm::Matrix<double> samples;
+inline std::vector<int> labels;
+inline foldnorm::Graph graph;
+inline foldnorm::Parameters parameters;
+inline foldnorm::FoldReport report;
 
 }  // namespace given
