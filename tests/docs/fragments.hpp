@@ -1,6 +1,6 @@
 // What the code in docs/ is compiled with: the kernels of layers, whitening and the interpreter are compiled once for
-// all tests; and what fragments take for granted, defined though no fragment is ever called: a lambda's or a virtual
-// function's code can remain without optimization.
+// all tests; and what fragments take for granted. Nobody calls them, but g++ keeps them where it does not optimize, so
+// that these need definitions.
 #pragma once
 
 #include <foldnorm/foldnorm.hpp>
