@@ -57,6 +57,11 @@ FOLDNORM_INLINE void store(C* to, Pack<C> value) {
 }
 
 FOLDNORM_INLINE void prefetch(void const* address) { __builtin_prefetch(address); }
+// `bytes` from `address` on, to be written soon.
+template <int bytes>
+FOLDNORM_INLINE void prefetch_to_write(void const* address) {
+  for (int i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<char const*>(address) + i, 1);
+}
 
 // a * b + c with one rounding where the machine can, so that no result hangs on what a compiler chooses to contract.
 // stream: a store past the caches, `to` aligned to pack_bytes; stream_fence() before another thread reads it.

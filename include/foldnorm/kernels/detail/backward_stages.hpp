@@ -138,8 +138,20 @@ FOLDNORM_INLINE Pack<C> gradient_of_pack(Sample const& sample, BackwardWords<C> 
   return dx;
 }
 
+// Asks for the lines of dx and dr some way ahead of i, those of as many packs. A store waits for its line, and behind
+// it wait those of the running sums, whose lines are at hand: without this a backward from the caches took 1.2 to 1.8
+// times as long on Sapphire Rapids. 4 lines ahead or 32 were the same.
+template <int packs, class C, class Sample>
+FOLDNORM_INLINE void fetch_outputs(Sample const& sample, Index i) {
+  constexpr int size = sizeof(*sample.dx), bytes = packs * width<C> * size;
+  constexpr Index ahead = 4 * 64 / size;
+  prefetch_to_write<bytes>(sample.dx + i + ahead);
+  if (sample.dr) prefetch_to_write<bytes>(sample.dr + i + ahead);
+}
+
 // dx of one sample, and its terms of dgamma and dbeta. dx may be dy or x. `only_dx`: the sample has neither upstream
-// nor dr. Asked at each pack, that took 1.2 to 1.3 times as long in cache.
+// nor dr. Asked at each pack, that took 1.2 to 1.3 times as long in cache. `fetches`: dx is no buffer, whose lines are
+// at hand.
 template <class Norm, Sums kept, bool only_dx, class Sample, class Scalar>
 class WriteGradients {
  public:
@@ -148,14 +160,15 @@ class WriteGradients {
   static constexpr int turns = 1;
 
   FOLDNORM_INLINE WriteGradients(Sample const& sample, BackwardWords<C> const& words, ParameterSums<C> const& sums,
-                                 Index n)
-      : sample_(sample), words_(words), sums_(sums), size_(n) {
+                                 Index n, bool fetches)
+      : sample_(sample), words_(words), sums_(sums), size_(n), fetches_(fetches) {
     if constexpr (only_dx) sample_.upstream = sample_.dr = nullptr;
   }
   Index size() const { return size_; }
 
   FOLDNORM_INLINE void begin() {}
   FOLDNORM_INLINE void packs(Index i, Turn<0>) {
+    if (fetches_) fetch_outputs<packs_at_once, C>(sample_, i);
     unrolled<packs_at_once>([&](int p) FOLDNORM_INLINE_LAMBDA { write(i + p * width<C>, WholePack{}); });
   }
   FOLDNORM_INLINE void settle() {}
@@ -173,6 +186,7 @@ class WriteGradients {
   BackwardWords<C> words_;
   ParameterSums<C> sums_;
   Index size_;
+  bool fetches_;
 };
 
 }  // namespace foldnorm::detail

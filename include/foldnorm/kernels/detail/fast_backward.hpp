@@ -73,7 +73,7 @@ class FastBackward {
 
   template <bool only_dx>
   void run_samples(Index begin, Index end, ParameterSums<C> const& sums) const {
-    LineBuffer<T> buffer(traffic_ == Traffic::streamed && n_ <= LineBuffer<T>::capacity);
+    LineBuffer<T> buffer(buffers());
     Finished finished = summed(begin);
     for (Index j = begin; j < end; ++j) {
       Finished const current = finished;
@@ -92,6 +92,8 @@ class FastBackward {
     if (buffer.used()) stream_fence();
   }
 
+  bool buffers() const { return traffic_ == Traffic::streamed && n_ <= LineBuffer<T>::capacity; }
+
   FOLDNORM_INLINE auto summing(Index j) const {
     // In cache two inputs and three outputs fill the ways of a set without being fetched early.
     Index const ahead = traffic_ == Traffic::streamed ? prefetch_bytes(traffic_) / static_cast<Index>(sizeof(T)) : 0;
@@ -99,7 +101,7 @@ class FastBackward {
   }
   template <bool only_dx>
   FOLDNORM_INLINE auto writing(Sample const& sample, Finished const& finished, ParameterSums<C> const& sums) const {
-    return WriteGradients<Norm, kept, only_dx, Sample, C>(sample, finished.words, sums, n_);
+    return WriteGradients<Norm, kept, only_dx, Sample, C>(sample, finished.words, sums, n_, !buffers());
   }
 
   FOLDNORM_INLINE Finished summed(Index j) const {

@@ -189,6 +189,7 @@ class ShortGroupsBackward {
           {high.lane(r), offset.lane(r), rstd.lane(r)}, minus_mean_g.lane(r), mean_g_xhat.lane(r)};
       ParameterSums<C> const sums = block_sums.from(r * step);
       for (Index i = 0; i < n; i += width<C>) {
+        if (simple || traffic == Traffic::cached) fetch_outputs<1, C>(s, i);
         Pack<C> const dx = gradient_of_pack<Norm, Sums::both, C>(s, words, sums, i, WholePack{});
         put<T, C>(s.dx + i, dx, simple ? Traffic::cached : traffic);
       }
@@ -214,7 +215,7 @@ class ShortGroupsBackward {
         SampleWords<C> const forward{own(w.forward.high), own(w.forward.offset), own(w.forward.rstd)};
         WriteGradients<Norm, Sums::both, false, Sample, C> stage(operands_.sample(number),
                                                                  {forward, own(w.minus_mean_g), own(w.mean_g_xhat)},
-                                                                 sums.from(operands_.feature_of(number)), d());
+                                                                 sums.from(operands_.feature_of(number)), d(), false);
         detail::run(stage);
       } else {
         write_gradients_exactly<Norm>(operands_.sample(number), d(), operands_.statistics[number],
