@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <random>
+#include <utility>
 #include <vector>
 
 namespace foldnorm::inline FOLDNORM_ABI {
@@ -21,7 +22,9 @@ namespace detail {
 
 // Uniform in [-sqrt(3), sqrt(3)): unit variance.
 inline Matrix<double> random_matrix(Index rows, Index columns, std::mt19937_64& random) {
-  return Matrix<double>::NullaryExpr(rows, columns, [&] { return std::sqrt(3.0) * (2 * unit_draw(random) - 1); });
+  Matrix<double> drawn(rows, columns);
+  for (Index i = 0; i < drawn.size(); ++i) drawn.data()[i] = std::sqrt(3.0) * (2 * unit_draw(random) - 1);
+  return drawn;
 }
 
 }  // namespace detail
@@ -39,8 +42,11 @@ inline Parameters random_parameters(Graph const& graph, Index tokens, std::uint6
     Matrix<double> value = detail::random_matrix(parameter.rows, columns, random);
     bool const is_gain = use.role == Key::gamma || use.role == Key::scale ||
                          (use.role == Key::value && graph.node(use.node).op == Operator::scale_channels);
-    if (is_gain) value = (1 + 0.3 * value.array()).matrix().eval();
-    if (use.role == Key::weight) value /= std::sqrt(static_cast<double>(std::max<Index>(columns, 1)));
+    double const divisor = use.role == Key::weight ? std::sqrt(static_cast<double>(std::max<Index>(columns, 1))) : 1;
+    for (Index i = 0; i < value.size(); ++i) {
+      double const drawn = value.data()[i];
+      value.data()[i] = is_gain ? 1 + 0.3 * drawn : drawn / divisor;
+    }
     parameters.set(parameter.name, std::move(value));
   }
   return parameters;
@@ -54,8 +60,9 @@ inline NamedValues random_inputs(Graph const& graph, Index tokens, std::uint64_t
     if (node.op == Operator::input) inputs.emplace(node.name, detail::random_matrix(node.features, tokens, random));
     if (node.op == Operator::ids) {
       auto const vocab = static_cast<std::uint64_t>(node.count(Key::vocab));
-      inputs.emplace(node.name, Matrix<double>::NullaryExpr(
-                                    1, tokens, [&] { return static_cast<double>(detail::index_draw(random, vocab)); }));
+      Matrix<double> ids(1, tokens);
+      for (Index i = 0; i < tokens; ++i) ids(0, i) = static_cast<double>(detail::index_draw(random, vocab));
+      inputs.emplace(node.name, std::move(ids));
     }
   }
   return inputs;

@@ -161,17 +161,34 @@ BatchStatistics batch_statistics(Eigen::MatrixBase<X> const& x) {
   return s;
 }
 
+namespace detail {
+
+// matrix += factor * v v^T (d x d). By hand, as below: whatever functions that are no templates say in Eigen's
+// expressions is compiled in every file that includes them.
+inline void add_outer_square(double factor, Vector<double> const& v, Matrix<double>& matrix) {
+  for (Index j = 0; j < v.size(); ++j) {
+    for (Index i = 0; i < v.size(); ++i) matrix(i, j) += factor * v(i) * v(j);
+  }
+}
+
+}  // namespace detail
+
 // The statistics of both batches together, which are over the same features (else shape_error). Whatever the partition
 // of a batch, merging gives its statistics to about u (1 + |mean| / deviation) of the scatter, in double.
 inline BatchStatistics merge(BatchStatistics const& a, BatchStatistics const& b) {
   check_size(b.mean.size(), a.mean.size(), "merge: features of the second statistics");
   double const count = a.count + b.count;
   if (count == 0) return a;
-  Vector<double> const difference = b.mean - a.mean;
   double const weight = b.count / count;
-  return {.count = count,
-          .mean = a.mean + weight * difference,
-          .scatter = a.scatter + b.scatter + (a.count * weight) * difference * difference.transpose()};
+  BatchStatistics both{.count = count, .mean = a.mean, .scatter = a.scatter};
+  Vector<double> difference(a.mean.size());
+  for (Index i = 0; i < difference.size(); ++i) {
+    difference(i) = b.mean(i) - a.mean(i);
+    both.mean(i) += weight * difference(i);
+  }
+  for (Index i = 0; i < both.scatter.size(); ++i) both.scatter.data()[i] += b.scatter.data()[i];
+  detail::add_outer_square(a.count * weight, difference, both.scatter);
+  return both;
 }
 
 // Statistics of the samples of all machines from those of each: two sums, first of the means, then of the scatters
@@ -179,12 +196,16 @@ inline BatchStatistics merge(BatchStatistics const& a, BatchStatistics const& b)
 inline BatchStatistics merge_over_machines(BatchStatistics const& own, SumOverMachines const& sum) {
   Index const d = own.mean.size();
   Vector<double> sums(d + 1);
-  sums << own.count, own.count * own.mean;
+  sums(0) = own.count;
+  for (Index i = 0; i < d; ++i) sums(1 + i) = own.count * own.mean(i);
   sum({sums.data(), static_cast<std::size_t>(sums.size())});
-  BatchStatistics all{.count = sums(0), .mean = Vector<double>::Zero(d), .scatter = own.scatter};
-  if (all.count > 0) all.mean = sums.tail(d) / all.count;
-  Vector<double> const difference = own.mean - all.mean;
-  all.scatter.noalias() += own.count * difference * difference.transpose();
+  BatchStatistics all{.count = sums(0), .mean = Vector<double>(d), .scatter = own.scatter};
+  Vector<double> difference(d);
+  for (Index i = 0; i < d; ++i) {
+    all.mean(i) = all.count > 0 ? sums(1 + i) / all.count : 0;
+    difference(i) = own.mean(i) - all.mean(i);
+  }
+  detail::add_outer_square(own.count, difference, all.scatter);
   sum({all.scatter.data(), static_cast<std::size_t>(all.scatter.size())});
   return all;
 }
@@ -193,21 +214,18 @@ inline BatchStatistics merge_over_machines(BatchStatistics const& own, SumOverMa
 inline void covariance(ConstMatrixRef<double> const& scatter, double count, CovarianceOptions const& options,
                        Matrix<double>& sigma) {
   double const divisor = covariance_divisor(count, options);
-  sigma = scatter * (divisor > 0 ? 1 / divisor : 0);
-  switch (options.regularization) {
-    case Regularization::absolute:
-      sigma.diagonal().array() += options.eps;
-      break;
-    case Regularization::relative:
-      if (sigma.rows() > 0) {
-        sigma.diagonal().array() += options.eps * (sigma.trace() / static_cast<double>(sigma.rows()));
-      }
-      break;
-    case Regularization::shrinkage:
-      sigma *= 1 - options.eps;
-      sigma.diagonal().array() += options.eps;
-      break;
+  bool const shrinks = options.regularization == Regularization::shrinkage;
+  double const unit = divisor > 0 ? 1 / divisor : 0, kept = shrinks ? 1 - options.eps : 1;
+  Index const d = scatter.rows();
+  sigma.resize(d, d);
+  double trace = 0;  // of Sigma0
+  for (Index j = 0; j < d; ++j) {
+    for (Index i = 0; i < d; ++i) sigma(i, j) = scatter(i, j) * unit * kept;
+    trace += scatter(j, j) * unit;
   }
+  bool const is_relative = options.regularization == Regularization::relative && d > 0;
+  double const added = options.eps * (is_relative ? trace / static_cast<double>(d) : 1);
+  for (Index i = 0; i < d; ++i) sigma(i, i) += added;
 }
 
 // The same, returned. Options out of range throw std::invalid_argument.

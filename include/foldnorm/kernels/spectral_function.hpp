@@ -66,19 +66,38 @@ void spectral_function_backward(Matrix<double> const& divided_differences, Matri
   detail::symmetric_product(product, u.transpose(), da);
 }
 
+namespace detail {
+
+// g(l) of each, resized. By hand, as what follows: what functions that are no templates say in Eigen's expressions is
+// compiled in every file that includes them.
+template <class Function>
+void value_by_value(Vector<double> const& l, Vector<double>& values, Function const& g) {
+  values.resize(l.size());
+  for (Index i = 0; i < l.size(); ++i) values(i) = g(l(i));
+}
+
+}  // namespace detail
+
 // l^(-1/2), whitening. K_ij = -1 / (sqrt(l_i) sqrt(l_j) (sqrt(l_i) + sqrt(l_j))).
 struct InverseSquareRoot {
   static constexpr bool needs_positive = true;
   static constexpr bool of_trace_one = true;  // the same function either way; this one stays within range
 
-  void values(Vector<double> const& l, Vector<double>& g) const { g = l.cwiseSqrt().cwiseInverse(); }
-  void divided_differences(Vector<double> const& l, Matrix<double>& k) const {
-    k.resize(l.size(), l.size());
-    for (Index j = 0; j < l.size(); ++j) {
-      double const root = std::sqrt(l(j));
-      k.col(j) = -1 / (l.array().sqrt() * root * (l.array().sqrt() + root));
-    }
+  void values(Vector<double> const& l, Vector<double>& g) const {
+    detail::value_by_value(l, g, [](double x) { return 1 / std::sqrt(x); });
   }
+  void divided_differences(Vector<double> const& l, Matrix<double>& k) const {
+    Index const d = l.size();
+    k.resize(d, d);
+    for (Index j = 0; j < d; ++j) k(j, j) = std::sqrt(l(j));
+    for (Index j = 0; j < d; ++j) {
+      for (Index i = 0; i < j; ++i) k(i, j) = k(j, i) = divided_difference(k(i, i), k(j, j));
+    }
+    for (Index j = 0; j < d; ++j) k(j, j) = divided_difference(k(j, j), k(j, j));
+  }
+
+ private:
+  static double divided_difference(double root, double other) { return -1 / (root * other * (root + other)); }
 };
 
 // l^(-p). An eigenvalue spread kappa becomes kappa^|1-2p| in the output, its order inverted for p > 1/2.
@@ -87,18 +106,19 @@ struct InversePower {
   static constexpr bool needs_positive = true;
   static constexpr bool of_trace_one = false;
 
-  void values(Vector<double> const& l, Vector<double>& g) const { g = l.array().pow(-p); }
+  void values(Vector<double> const& l, Vector<double>& g) const {
+    detail::value_by_value(l, g, [&](double x) { return std::pow(x, -p); });
+  }
   void divided_differences(Vector<double> const& l, Matrix<double>& k) const {
     k.resize(l.size(), l.size());
-    k.diagonal() = l.array().pow(-p - 1);
+    for (Index j = 0; j < l.size(); ++j) k(j, j) = std::pow(l(j), -p - 1);
     for (Index j = 0; j < l.size(); ++j) {
       for (Index i = j + 1; i < l.size(); ++i) {
         auto const [smaller, larger] = l(i) < l(j) ? std::pair(i, j) : std::pair(j, i);
-        k(i, j) = k(smaller, smaller) * relative_difference(l(larger), l(smaller));
+        k(i, j) = k(j, i) = k(smaller, smaller) * relative_difference(l(larger), l(smaller));
       }
     }
-    k.diagonal() *= -p;
-    detail::mirror_lower<double>(k);
+    for (Index j = 0; j < l.size(); ++j) k(j, j) *= -p;
   }
 
  private:
@@ -121,8 +141,11 @@ struct NewtonPolynomial {
   static constexpr bool of_trace_one = true;
 
   void values(Vector<double> const& s, Vector<double>& f) const {
-    f.setOnes(s.size());
-    for (int k = 0; k < steps; ++k) f = f.array() * (1.5 - .5 * f.array().square() * s.array());
+    detail::value_by_value(s, f, [&](double x) {
+      double value = 1;
+      for (int taken = 0; taken < steps; ++taken) value = step(value, x);
+      return value;
+    });
   }
   void divided_differences(Vector<double> const& s, Matrix<double>& k) const {
     Index const d = s.size();
@@ -132,8 +155,8 @@ struct NewtonPolynomial {
         Index const n = std::min(block, d - begin);
         difference_block(s(j), s.data() + begin, n, k.data() + begin + j * d);
       }
+      for (Index i = j + 1; i < d; ++i) k(j, i) = k(i, j);
     }
-    detail::mirror_lower<double>(k);
   }
 
  private:
@@ -165,10 +188,7 @@ struct ScalarFunction {
   static constexpr bool needs_positive = false;
   static constexpr bool of_trace_one = false;
 
-  void values(Vector<double> const& l, Vector<double>& result) const {
-    result.resize(l.size());
-    for (Index i = 0; i < l.size(); ++i) result(i) = g(l(i));
-  }
+  void values(Vector<double> const& l, Vector<double>& result) const { detail::value_by_value(l, result, g); }
   void divided_differences(Vector<double> const& l, Matrix<double>& k) const {
     k.resize(l.size(), l.size());
     for (Index j = 0; j < l.size(); ++j) {
