@@ -28,11 +28,15 @@ struct JoinedParameter {
 };
 template <storage_scalar P>
 struct JoinedParameter<ParameterColumns<P, true>> {
+  JoinedParameter() {}
   ParameterColumns<P, true> of(ParameterColumns<P, true> const& one, Index features, Index k) {
     for (Index copy = 0; copy < k; ++copy) std::copy_n(one.columns.data, features, values + copy * features);
     return {{values, 0}};
   }
-  P values[most_joined_features];
+  // In a union, as half and bfloat16 would clear themselves: 8 KiB in each call, as long as it takes for 64 x 2.
+  union {
+    P values[most_joined_features];
+  };
 };
 
 inline bool lies_end_to_end(NoParameter, Index) { return true; }

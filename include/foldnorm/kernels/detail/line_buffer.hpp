@@ -18,7 +18,9 @@ class LineBuffer {
   static constexpr Index line = 64 / sizeof(T);
 
  public:
-  static constexpr Index capacity = (Index{32} << 10) / static_cast<Index>(sizeof(T));  // of a sample
+  // Values of a sample. None where nothing is streamed: half and bfloat16 clear themselves, 32 KiB of them in each
+  // call, which took longer than two columns of 768.
+  static constexpr Index capacity = real_scalar<T> ? (Index{32} << 10) / static_cast<Index>(sizeof(T)) : 0;
 
   // One that is not used hands every sample its own place. `used`: T is real_scalar, and samples fit the capacity.
   explicit LineBuffer(bool used) : used_(used) {}
