@@ -89,11 +89,12 @@ struct InverseSquareRoot {
   void divided_differences(Vector<double> const& l, Matrix<double>& k) const {
     Index const d = l.size();
     k.resize(d, d);
-    for (Index j = 0; j < d; ++j) k(j, j) = std::sqrt(l(j));
-    for (Index j = 0; j < d; ++j) {
-      for (Index i = 0; i < j; ++i) k(i, j) = k(j, i) = divided_difference(k(i, i), k(j, j));
+    // The roots lie in the first column until it is written, last.
+    for (Index i = 0; i < d; ++i) k(i, 0) = std::sqrt(l(i));
+    for (Index j = d - 1; j >= 0; --j) {
+      double const root = k(j, 0);
+      for (Index i = 0; i < d; ++i) k(i, j) = divided_difference(k(i, 0), root);
     }
-    for (Index j = 0; j < d; ++j) k(j, j) = divided_difference(k(j, j), k(j, j));
   }
 
  private:
@@ -155,8 +156,8 @@ struct NewtonPolynomial {
         Index const n = std::min(block, d - begin);
         difference_block(s(j), s.data() + begin, n, k.data() + begin + j * d);
       }
-      for (Index i = j + 1; i < d; ++i) k(j, i) = k(i, j);
     }
+    detail::mirror_lower<double>(k);
   }
 
  private:
